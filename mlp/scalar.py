@@ -1,0 +1,116 @@
+"""The multilayer perceptron in plain Python: one example, lists of floats, the chain rule.
+
+For one hidden layer, with x the inputs and c the true class:
+
+    k = x W + b        k_j = sum_i x_i W_ij + b_j
+    h = sigmoid(k)     h_j = 1 / (1 + exp(-k_j))
+    o = h V + c
+    y = softmax(o)     y_i = exp(o_i) / sum_j exp(o_j)
+    l = -log y_c
+
+Each module below is a pair of functions: the value, and the derivative of l with respect to what
+went in, given its derivative with respect to what came out. `grad_x` stands for dl/dx. A weight
+matrix is a list of rows, a row for each input.
+"""
+
+import math
+
+
+def linear(x, weights, bias):
+    """k_j = sum_i x_i W_ij + b_j"""
+    k = bias
+    for x_i, row in zip(x, weights, strict=True):
+        k = [k_j + x_i * w for k_j, w in zip(k, row)]
+    return k
+
+
+def linear_backward(grad_k, x, weights):
+    """dl/dW_ij = x_i dl/dk_j;  dl/dx_i = sum_j W_ij dl/dk_j;  and dl/db = dl/dk itself."""
+    grad_weights = [[x_i * g for g in grad_k] for x_i in x]
+    grad_x = [sum([w * g for w, g in zip(row, grad_k)]) for row in weights]
+    return grad_weights, grad_x
+
+
+def sigmoid(k):
+    """h_j = 1 / (1 + exp(-k_j)), by way of exp(k_j) where exp(-k_j) could overflow."""
+    return [1 / (1 + math.exp(-k_j)) if k_j > -700 else math.exp(k_j) for k_j in k]
+
+
+def sigmoid_backward(grad_h, h):
+    """dl/dk_j = dl/dh_j h_j (1 - h_j)"""
+    return [g * h_j * (1 - h_j) for g, h_j in zip(grad_h, h)]
+
+
+def softmax(o):
+    """y_i = exp(o_i - m) / sum_j exp(o_j - m); m = max o cancels and keeps exp within range."""
+    m = max(o)
+    exps = [math.exp(o_i - m) for o_i in o]
+    total = sum(exps)
+    return [e / total for e in exps]
+
+
+def cross_entropy(o, label):
+    """l = -log y_c = log(sum_j exp(o_j - m)) - (o_c - m), in nats, straight from the logits."""
+    m = max(o)
+    return math.log(sum([math.exp(o_i - m) for o_i in o])) - (o[label] - m)
+
+
+def softmax_cross_entropy_backward(y, label):
+    """dl/do_i = y_i - [i = c]: dl/dy_c = -1/y_c times dy_c/do_i = y_c ([i = c] - y_i)."""
+    grad_o = y[:]
+    grad_o[label] -= 1
+    return grad_o
+
+
+class Network:
+    """sizes: [n_in, *hidden_sizes, n_classes]; sigmoid between the linear modules.
+
+    weights[n] is layer n's matrix, sizes[n] rows of sizes[n + 1] floats; biases[n] its bias.
+    """
+
+    def __init__(self, sizes):
+        self.sizes = list(sizes)
+        shapes = list(zip(sizes, sizes[1:]))
+        self.weights = [[[0.0] * n_out for _ in range(n_in)] for n_in, n_out in shapes]
+        self.biases = [[0.0] * n_out for _, n_out in shapes]
+
+    def initialise(self, init, rng, std=None):
+        """Draw weights from normal distributions as `MLP.initialise` does; rng: random.Random."""
+        for weights in self.weights:
+            n_in, n_out = len(weights), len(weights[0])
+            scale = {"normal": std, "glorot": (2 / (n_in + n_out)) ** 0.5, "he": (2 / n_in) ** 0.5}
+            for row in weights:
+                row[:] = [rng.gauss(0.0, scale[init]) for _ in row]
+
+    def forward(self, x):
+        """The logits o for one example x; keeps every module's input for `backward`."""
+        self.inputs = [x]
+        for weights, bias in zip(self.weights[:-1], self.biases):
+            x = sigmoid(linear(x, weights, bias))
+            self.inputs.append(x)
+        self.logits = linear(x, self.weights[-1], self.biases[-1])
+        return self.logits
+
+    def backward(self, label):
+        """dl/dW and dl/db of every layer, for the example that `forward` saw: two lists."""
+        grad = softmax_cross_entropy_backward(softmax(self.logits), label)
+        grad_weights, grad_biases = [], []
+        for x, weights in zip(reversed(self.inputs), reversed(self.weights)):
+            if grad_biases:  # x of the layer above is h of this one
+                grad = sigmoid_backward(grad_x, h)
+            layer_grad, grad_x = linear_backward(grad, x, weights)
+            grad_weights.insert(0, layer_grad)
+            grad_biases.insert(0, grad)
+            h = x
+        return grad_weights, grad_biases
+
+    def sgd_step(self, x, label, lr):
+        """One step of gradient descent on one example; its loss before the step, in nats."""
+        loss = cross_entropy(self.forward(x), label)
+        grad_weights, grad_biases = self.backward(label)
+        for weights, layer_grad in zip(self.weights, grad_weights):
+            for row, grad_row in zip(weights, layer_grad):
+                row[:] = [w - lr * g for w, g in zip(row, grad_row)]
+        for bias, grad_bias in zip(self.biases, grad_biases):
+            bias[:] = [b - lr * g for b, g in zip(bias, grad_bias)]
+        return loss

@@ -1,0 +1,114 @@
+"""Ways to take optimizer steps: plain, looking ahead, and one example at a time in plain Python.
+
+All do the same mathematics. Each offers
+
+    steps(block, batch_size, lrs)   one step a mini-batch, in the order of the block's rows, with
+                                    learning rates lrs (n_steps,); gives each step's mean loss
+                                    before its update, (n_steps,) in nats
+    logits(block)                   (n, n_classes)
+    state()                         parameters and the optimizer's memory, arrays by name
+"""
+
+import numpy as np
+
+from mlp.loss import cross_entropy, cross_entropy_gradient
+
+BLOCK_ROWS = 128  # examples handed over at once, in whole batches, at least one
+
+
+def choose_steps(model, optimizer):
+    """The fastest way that is exact for this network and this optimizer."""
+    looks_ahead = optimizer.is_plain and model.sizes[0] > BLOCK_ROWS
+    return (LookaheadSteps if looks_ahead else PlainSteps)(model, optimizer)
+
+
+def mean_losses(logits, labels, batch_size):
+    """Mean loss of each mini-batch, (n_steps,), from the logits of all of them."""
+    starts = np.arange(0, len(labels), batch_size)
+    sums = np.add.reduceat(cross_entropy(logits, labels), starts, dtype=np.float64)
+    return sums / np.diff(starts, append=len(labels))
+
+
+class PlainSteps:
+    """Forward, backward, update: with any optimizer."""
+
+    def __init__(self, model, optimizer):
+        self.model, self.optimizer = model, optimizer
+        self._all_logits = np.empty((model.max_batch, model.sizes[-1]), model.params.dtype)
+        self._all_grads = np.empty_like(self._all_logits)
+
+    def steps(self, block, batch_size, lrs):
+        model, (inputs, columns, labels) = self.model, block
+        logits, grads = self._all_logits[: len(labels)], self._all_grads[: len(labels)]
+        for step, lr in enumerate(lrs.tolist()):
+            batch = slice(step * batch_size, (step + 1) * batch_size)
+            logits[batch] = model.forward(inputs[batch], columns)
+            model.backward(cross_entropy_gradient(logits[batch], labels[batch], out=grads[batch]))
+            self.optimizer.update(model.params, model.grads, lr)
+        return mean_losses(logits, labels, batch_size)
+
+    def logits(self, block):
+        return self.model.forward(block.inputs, block.columns)
+
+    def state(self):
+        return self.model.state() | self.optimizer.state()
+
+
+class LookaheadSteps(PlainSteps):
+    """Plain SGD, with the first layer's large products made once for all steps of a block.
+
+    Let X_t be the inputs of step t, k_t = X_t W_t + b_t the first layer's outputs and
+    G_t = lr_t dloss/dk_t. Plain SGD makes W_t = W_0 - sum_{s<t} X_s' G_s (' transposes) and
+    b_t = b_0 - sum_{s<t} 1' G_s; hence
+
+        k_t = (X_t W_0 + b_0) - sum_{s<t} (X_t X_s' + 1) G_s.
+
+    As the inputs of all steps are known beforehand, one product gives X W_0, one X X', and one,
+    in the end, W_0 - X' G. What is left for a step is the sum over the few steps before it. This
+    is exact: the results differ from those of PlainSteps by rounding alone.
+    """
+
+    def __init__(self, model, optimizer):
+        super().__init__(model, optimizer)
+        self._all_changes = np.empty((model.max_batch, model.sizes[1]), model.params.dtype)
+        self._all_overlaps = np.empty((BLOCK_ROWS, BLOCK_ROWS), model.params.dtype)
+
+    def steps(self, block, batch_size, lrs):
+        model, (inputs, columns, labels) = self.model, block
+        n = len(labels)
+        logits, grads, changes = self._all_logits[:n], self._all_grads[:n], self._all_changes[:n]
+        outputs = model.first.forward(inputs, columns)
+        if len(lrs) > 1:
+            overlaps = np.matmul(inputs, inputs.T, out=self._all_overlaps[:n, :n])
+            overlaps += 1
+        for step, lr in enumerate(lrs.tolist()):
+            batch = slice(step * batch_size, (step + 1) * batch_size)
+            if step:
+                before = slice(0, batch.start)
+                outputs[batch] -= overlaps[batch, before] @ changes[before]
+            logits[batch] = model.forward_rest(outputs[batch])
+            grad = cross_entropy_gradient(logits[batch], labels[batch], out=grads[batch])
+            np.multiply(model.backward_rest(grad), lr, out=changes[batch])
+            self.optimizer.update(model.rest_params, model.rest_grads, lr)
+        model.first.descend(changes)
+        return mean_losses(logits, labels, batch_size)
+
+
+class ScalarSteps:
+    """The plain-Python network: every example is a step."""
+
+    def __init__(self, network):
+        self.network = network
+
+    def steps(self, block, batch_size, lrs):
+        examples = zip(block.inputs.tolist(), block.labels.tolist(), lrs.tolist(), strict=True)
+        return np.array([self.network.sgd_step(x, label, lr) for x, label, lr in examples])
+
+    def logits(self, block):
+        return np.array([self.network.forward(x) for x in block.inputs.tolist()])
+
+    def state(self):
+        state = {}
+        for i, (weights, bias) in enumerate(zip(self.network.weights, self.network.biases)):
+            state |= {f"weights_{i}": np.array(weights), f"bias_{i}": np.array(bias)}
+        return state
