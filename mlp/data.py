@@ -73,7 +73,8 @@ class Reader:
     """
 
     def __init__(self, examples, dataset, dtype, max_rows):
-        self.inputs, self.labels = examples
+        self.inputs, labels = examples
+        self.labels = labels.astype(np.intp)
         n_features = self.inputs.shape[1]
         self._offset = np.asarray(dataset.offset, dtype) if np.any(dataset.offset) else None
         self._scale = np.asarray(dataset.scale, dtype)
@@ -91,9 +92,10 @@ class Reader:
         if self._offset is None:
             present = np.flatnonzero(stored.any(axis=0))
             if len(present) < DENSE * stored.shape[1]:
-                stored, columns = stored[:, present], present
+                stored, columns = stored.T[present].T, present  # a copy, features first: faster
                 scale = scale if scale.ndim == 0 else scale[present]
-        inputs = self._normalised[: stored.size].reshape(stored.shape)
+        order = "C" if columns is None else "F"
+        inputs = self._normalised[: stored.size].reshape(stored.shape, order=order)
         if self._offset is not None:
             np.subtract(stored, self._offset, out=inputs)
             stored = inputs

@@ -1,4 +1,4 @@
-"""The layers of a multilayer perceptron: each holds its forward rule and, beside it, its derivative.
+"""The layers of a multilayer perceptron: each its forward rule and, beside it, the backward rule.
 
 Arrays are batched over their last two axes, (batch, features), and multiplied with np.matmul.
 Every layer owns the arrays that it writes; they are made once, for the largest batch, and a

@@ -75,7 +75,7 @@ class MLP:
         return grad
 
     def state(self):
-        """Parameters by name, as copies: weights_0 (n_in, n_out), bias_0 (n_out,), weights_1, ..."""
+        """Copies of the parameters: weights_0 (n_in, n_out), bias_0 (n_out,), weights_1, ..."""
         state = {}
         for i, layer in enumerate(self.linear_layers):
             state[f"weights_{i}"] = layer.weights.copy()

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import json
 import math
-import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_info
+
+from mlp.files import whole_file
 
 
 class RunFolder:
@@ -30,8 +31,8 @@ class RunFolder:
         self._row = "{},{},{:.9g}\n" if np.dtype(dtype) == np.float32 else "{},{},{:.17g}\n"
         self._columns = ["epoch", "step", "lr", "train_loss", "train_accuracy"]
         self._columns += [f"{held_out_name}_loss", f"{held_out_name}_accuracy"]
-        self._steps = open(self.path / "steps.csv", "w", encoding="ascii")
-        self._epochs = open(self.path / "epochs.csv", "w", encoding="ascii")
+        self._steps = open(self.path / "steps.csv", "w", encoding="ascii")  # noqa: SIM115
+        self._epochs = open(self.path / "epochs.csv", "w", encoding="ascii")  # noqa: SIM115
         self._steps.write("step,epoch,loss\n")
         self._epochs.write(",".join(self._columns) + "\n")
         self.metrics = {}
@@ -61,29 +62,15 @@ class RunFolder:
         A kill at any moment leaves the old checkpoint or the new one, whole.
         """
         random_state = json.dumps(rng.bit_generator.state)
-        with replacing(self.path / "checkpoint.npz") as file:
+        with whole_file(self.path / "checkpoint.npz") as file:
             np.savez(file, **arrays, **numbers, random_state=random_state)
 
     def write_result(self, status, **entries):
         """status: finished, diverged, interrupted or failed; the last epoch's metrics go along."""
         metrics = {k: v if math.isfinite(v) else None for k, v in self.metrics.items()}
         result = {"status": status, **entries, "metrics": metrics, "environment": environment()}
-        with replacing(self.path / "result.json") as file:
+        with whole_file(self.path / "result.json") as file:
             file.write(json.dumps(result, indent=2).encode() + b"\n")
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """A binary file that takes path's place once it is whole and on the disk."""
-    new = path.with_name(path.name + ".new")
-    try:
-        with open(new, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def environment():

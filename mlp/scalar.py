@@ -24,11 +24,14 @@ def linear(x, weights, bias):
     return k
 
 
-def linear_backward(grad_k, x, weights):
-    """dl/dW_ij = x_i dl/dk_j;  dl/dx_i = sum_j W_ij dl/dk_j;  and dl/db = dl/dk itself."""
-    grad_weights = [[x_i * g for g in grad_k] for x_i in x]
-    grad_x = [sum([w * g for w, g in zip(row, grad_k)]) for row in weights]
-    return grad_weights, grad_x
+def linear_backward_weights(grad_k, x):
+    """dl/dW_ij = x_i dl/dk_j; and dl/db_j is dl/dk_j itself."""
+    return [[x_i * g for g in grad_k] for x_i in x]
+
+
+def linear_backward(grad_k, weights):
+    """dl/dx_i = sum_j W_ij dl/dk_j"""
+    return [sum([w * g for w, g in zip(row, grad_k)]) for row in weights]
 
 
 def sigmoid(k):
@@ -93,24 +96,24 @@ class Network:
 
     def backward(self, label):
         """dl/dW and dl/db of every layer, for the example that `forward` saw: two lists."""
+        grad_weights, grad_biases = self.weights[:], self.biases[:]  # each to be replaced
         grad = softmax_cross_entropy_backward(softmax(self.logits), label)
-        grad_weights, grad_biases = [], []
-        for x, weights in zip(reversed(self.inputs), reversed(self.weights)):
-            if grad_biases:  # x of the layer above is h of this one
-                grad = sigmoid_backward(grad_x, h)
-            layer_grad, grad_x = linear_backward(grad, x, weights)
-            grad_weights.insert(0, layer_grad)
-            grad_biases.insert(0, grad)
-            h = x
+        for n in reversed(range(len(self.weights))):
+            x = self.inputs[n]
+            grad_weights[n] = linear_backward_weights(grad, x)
+            grad_biases[n] = grad
+            if n > 0:  # x is the layer below's h
+                grad = sigmoid_backward(linear_backward(grad, self.weights[n]), x)
         return grad_weights, grad_biases
 
     def sgd_step(self, x, label, lr):
         """One step of gradient descent on one example; its loss before the step, in nats."""
         loss = cross_entropy(self.forward(x), label)
         grad_weights, grad_biases = self.backward(label)
-        for weights, layer_grad in zip(self.weights, grad_weights):
-            for row, grad_row in zip(weights, layer_grad):
-                row[:] = [w - lr * g for w, g in zip(row, grad_row)]
-        for bias, grad_bias in zip(self.biases, grad_biases):
-            bias[:] = [b - lr * g for b, g in zip(bias, grad_bias)]
+        for weights, bias, dl_dw, dl_db in zip(
+            self.weights, self.biases, grad_weights, grad_biases
+        ):
+            for row, grad_row in zip([*weights, bias], [*dl_dw, dl_db]):
+                for j, g in enumerate(grad_row):
+                    row[j] -= lr * g
         return loss

@@ -11,9 +11,9 @@ All do the same mathematics. Each offers
 
 import numpy as np
 
-from mlp.loss import cross_entropy, cross_entropy_gradient
+from mlp.loss import softmax_cross_entropy
 
-BLOCK_ROWS = 128  # examples handed over at once, in whole batches, at least one
+BLOCK_ROWS = 64  # examples handed over at once, in whole batches, at least one
 
 
 def choose_steps(model, optimizer):
@@ -22,11 +22,11 @@ def choose_steps(model, optimizer):
     return (LookaheadSteps if looks_ahead else PlainSteps)(model, optimizer)
 
 
-def mean_losses(logits, labels, batch_size):
-    """Mean loss of each mini-batch, (n_steps,), from the logits of all of them."""
-    starts = np.arange(0, len(labels), batch_size)
-    sums = np.add.reduceat(cross_entropy(logits, labels), starts, dtype=np.float64)
-    return sums / np.diff(starts, append=len(labels))
+def batch_means(losses, batch_size):
+    """Mean of each mini-batch's losses, (n_steps,) float64."""
+    starts = np.arange(0, len(losses), batch_size)
+    sums = np.add.reduceat(losses, starts, dtype=np.float64)
+    return sums / np.minimum(batch_size, len(losses) - starts)
 
 
 class PlainSteps:
@@ -34,18 +34,19 @@ class PlainSteps:
 
     def __init__(self, model, optimizer):
         self.model, self.optimizer = model, optimizer
-        self._all_logits = np.empty((model.max_batch, model.sizes[-1]), model.params.dtype)
-        self._all_grads = np.empty_like(self._all_logits)
+        self._all_losses = np.empty(model.max_batch, model.params.dtype)
+        self._all_grads = np.empty((model.max_batch, model.sizes[-1]), model.params.dtype)
 
     def steps(self, block, batch_size, lrs):
         model, (inputs, columns, labels) = self.model, block
-        logits, grads = self._all_logits[: len(labels)], self._all_grads[: len(labels)]
+        losses, grads = self._all_losses[: len(labels)], self._all_grads[: len(labels)]
         for step, lr in enumerate(lrs.tolist()):
             batch = slice(step * batch_size, (step + 1) * batch_size)
-            logits[batch] = model.forward(inputs[batch], columns)
-            model.backward(cross_entropy_gradient(logits[batch], labels[batch], out=grads[batch]))
+            logits, grad = model.forward(inputs[batch], columns), grads[batch]
+            losses[batch] = softmax_cross_entropy(logits, labels[batch], grad)
+            model.backward(grad)
             self.optimizer.update(model.params, model.grads, lr)
-        return mean_losses(logits, labels, batch_size)
+        return batch_means(losses, batch_size)
 
     def logits(self, block):
         return self.model.forward(block.inputs, block.columns)
@@ -76,22 +77,23 @@ class LookaheadSteps(PlainSteps):
     def steps(self, block, batch_size, lrs):
         model, (inputs, columns, labels) = self.model, block
         n = len(labels)
-        logits, grads, changes = self._all_logits[:n], self._all_grads[:n], self._all_changes[:n]
+        losses, grads, changes = self._all_losses[:n], self._all_grads[:n], self._all_changes[:n]
         outputs = model.first.forward(inputs, columns)
         if len(lrs) > 1:
             overlaps = np.matmul(inputs, inputs.T, out=self._all_overlaps[:n, :n])
             overlaps += 1
         for step, lr in enumerate(lrs.tolist()):
             batch = slice(step * batch_size, (step + 1) * batch_size)
+            k = outputs[batch]
             if step:
                 before = slice(0, batch.start)
-                outputs[batch] -= overlaps[batch, before] @ changes[before]
-            logits[batch] = model.forward_rest(outputs[batch])
-            grad = cross_entropy_gradient(logits[batch], labels[batch], out=grads[batch])
+                k -= overlaps[batch, before] @ changes[before]
+            logits, grad = model.forward_rest(k), grads[batch]
+            losses[batch] = softmax_cross_entropy(logits, labels[batch], grad)
             np.multiply(model.backward_rest(grad), lr, out=changes[batch])
             self.optimizer.update(model.rest_params, model.rest_grads, lr)
         model.first.descend(changes)
-        return mean_losses(logits, labels, batch_size)
+        return batch_means(losses, batch_size)
 
 
 class ScalarSteps:
@@ -108,7 +110,6 @@ class ScalarSteps:
         return np.array([self.network.forward(x) for x in block.inputs.tolist()])
 
     def state(self):
-        state = {}
-        for i, (weights, bias) in enumerate(zip(self.network.weights, self.network.biases)):
-            state |= {f"weights_{i}": np.array(weights), f"bias_{i}": np.array(bias)}
-        return state
+        weights = {f"weights_{i}": np.array(w) for i, w in enumerate(self.network.weights)}
+        biases = {f"bias_{i}": np.array(b) for i, b in enumerate(self.network.biases)}
+        return weights | biases

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp.data import Reader
-from mlp.loss import cross_entropy
+from mlp.loss import softmax_cross_entropy
 from mlp.steps import BLOCK_ROWS
 
 
@@ -77,10 +77,9 @@ def train(steps, schedule, dataset, *, lr, batch_size, epochs, dtype, rng):
             with np.errstate(**QUIET):
                 losses = steps.steps(block, batch_size, lrs[step : step + n_steps])
             seconds += time.perf_counter() - began
-            broken = np.flatnonzero(~np.isfinite(losses))
-            record = Steps(
-                epoch, step + 1, losses[: broken[0] + 1 if broken.size else None].tolist()
-            )
+            if not np.isfinite(losses).all():
+                losses = losses[: np.argmin(np.isfinite(losses)) + 1]  # to the first that is not
+            record = Steps(epoch, step + 1, losses.tolist())
             yield record
             if not record.is_finite:
                 return
@@ -117,7 +116,7 @@ class Evaluation:
                 block = reader.read(indices[start : start + self.ROWS])
                 with np.errstate(**QUIET):
                     logits = self._steps.logits(block)
-                    losses = cross_entropy(logits, block.labels)
+                    losses = softmax_cross_entropy(logits, block.labels, np.empty_like(logits))
                 loss += float(losses.sum(dtype=np.float64))
                 correct += int((logits.argmax(axis=-1) == block.labels).sum())
             figures += [loss / len(indices), correct / len(indices)]
