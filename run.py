@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -38,7 +39,7 @@ from mlp.run_folder import RunFolder
 from mlp.scalar import Network
 from mlp.schedules import SCHEDULES
 from mlp.steps import ScalarSteps, choose_steps
-from mlp.training import Epoch, train
+from mlp.training import Steps, train
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -48,72 +49,64 @@ def job(cfg):
     config = schema.check(tree)
     hydra_config = HydraConfig.get()
     facts = {"config": tree, "overrides": list(hydra_config.overrides.task)}
-    held_out_name = "test" if getattr(config.dataset, "final", False) else "val"
     with (
         threadpool_limits(config.threads),
-        RunFolder(hydra_config.runtime.output_dir, held_out_name, config.dtype) as folder,
+        RunFolder(hydra_config.runtime.output_dir, held_out_name(config), config.dtype) as folder,
     ):
         began = time.perf_counter()
         try:
-            status, speed = run(config, folder)
-            error = {}
+            status = run(config, folder)
         except KeyboardInterrupt:
-            status, speed, error = "interrupted", {}, {}
+            status = "interrupted"
             raise
-        except Exception as problem:
-            status, speed, error = "failed", {}, {"error": f"{type(problem).__name__}: {problem}"}
+        except Exception as error:
+            status, facts["error"] = "failed", f"{type(error).__name__}: {error}"
             raise
         finally:
-            seconds = time.perf_counter() - began
-            folder.write_result(status, **facts, seconds=seconds, **speed, **error)
-            report(status, folder, error)
+            folder.write_result(status, **facts, seconds=time.perf_counter() - began)
+            report(status, folder)
 
 
 def run(config, folder):
-    """Train as config says and log into folder.
-
-    Returns the status and, for the result, how many examples a second the training itself took.
-    """
+    """Train as config says and log into folder; returns the status."""
     dataset = load_dataset(config.dataset)
+    n_train, n_held_out = len(dataset.train[0]), len(dataset.held_out[0])
     low, high = dataset.input_range()
     print(
-        f"{config.dataset.name}: {len(dataset.train[0]):,} training and "
-        f"{len(dataset.held_out[0]):,} held-out examples, {dataset.n_features} features "
-        f"from {low:.3g} to {high:.3g}, {dataset.n_classes} classes"
+        f"{config.dataset.name}: {n_train:,} training and {n_held_out:,} {held_out_name(config)} "
+        f"examples, {dataset.n_features} features from {low:.3g} to {high:.3g}, "
+        f"{dataset.n_classes} classes"
     )
     weights_seed, order_seed = np.random.SeedSequence(config.seed).spawn(2)
-    rng = np.random.default_rng(order_seed)
     steps = build(config, dataset, weights_seed)
-    keywords = options(config.schedule)
-
-    def schedule(progress):
-        return SCHEDULES[config.schedule.name](progress, **keywords)
-
-    n_steps = config.epochs * math.ceil(len(dataset.train[0]) / config.batch_size)
+    schedule = partial(SCHEDULES[config.schedule.name], **options(config.schedule))
+    rng = np.random.default_rng(order_seed)
+    records = train(
+        steps,
+        schedule,
+        dataset,
+        lr=config.lr,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        dtype=config.dtype,
+        rng=rng,
+    )
+    n_steps = config.epochs * math.ceil(n_train / config.batch_size)
     seconds = 0.0
     with tqdm(total=n_steps, unit="step", disable=None if config.progress else True) as bar:
-        for record in train(
-            steps,
-            schedule,
-            dataset,
-            lr=config.lr,
-            batch_size=config.batch_size,
-            epochs=config.epochs,
-            dtype=config.dtype,
-            rng=rng,
-        ):
-            if isinstance(record, Epoch):
-                *columns, epoch_seconds = record
-                seconds += epoch_seconds
-                folder.write_epoch(*columns)
-                folder.write_checkpoint(steps.state(), rng, epoch=record.epoch, step=record.step)
-                bar.set_postfix_str(f"epoch {record.epoch}, loss {record.held_out_loss:.4f}")
-            else:
+        for record in records:
+            if isinstance(record, Steps):
                 folder.write_steps(*record)
                 bar.update(len(record.losses))
-    examples = record.epoch * len(dataset.train[0])
-    speed = examples / seconds if seconds else 0.0
-    return "finished" if record.is_finite else "diverged", {"examples_per_second": speed}
+                continue
+            *columns, epoch_seconds = record
+            folder.write_epoch(*columns)
+            folder.write_checkpoint(steps.state(), rng, epoch=record.epoch, step=record.step)
+            bar.set_postfix_str(f"epoch {record.epoch}, loss {record.held_out_loss:.4g}")
+            seconds += epoch_seconds
+            if seconds:
+                folder.examples_per_second = record.epoch * n_train / seconds
+    return "finished" if record.is_finite else "diverged"
 
 
 def build(config, dataset, weights_seed):
@@ -138,9 +131,14 @@ def options(group):
     return {key: value for key, value in vars(group).items() if key != "name"}
 
 
-def report(status, folder, error):
+def held_out_name(config):
+    """The canonical test set, or a validation set."""
+    return "test" if getattr(config.dataset, "final", False) else "val"
+
+
+def report(status, folder):
     shown = {k: v for k, v in folder.metrics.items() if k.endswith(("_loss", "_accuracy"))}
-    metrics = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
     print(f"{status}: {metrics}" if metrics else status)
     print(f"run folder: {os.path.relpath(folder.path)}")
 

@@ -149,11 +149,12 @@ def load_npz(path, seed=0):
     where = f"dataset=npz: {path}"
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: np.asarray(file[name]) for name in file.files}
     except FileNotFoundError:
         raise UserError(f"{where} does not exist; give your file with dataset.path=FILE") from None
-    except (OSError, ValueError, EOFError, AttributeError) as error:
-        raise UserError(f"{where} is not a .npz file of plain arrays ({error})") from None
+    except Exception as error:  # NumPy, zipfile and zlib each have their own for a damaged file
+        reason = str(error).split(". ")[0]  # what NumPy adds for pickles is poor advice
+        raise UserError(f"{where} is not a .npz file of plain arrays ({reason})") from error
 
     names = ["x_train", "y_train"]
     if "x_val" in arrays or "y_val" in arrays:

@@ -36,6 +36,7 @@ class RunFolder:
         self._steps.write("step,epoch,loss\n")
         self._epochs.write(",".join(self._columns) + "\n")
         self.metrics = {}
+        self.examples_per_second = None  # of the training alone, once an epoch has been trained
 
     def __enter__(self):
         return self
@@ -66,9 +67,15 @@ class RunFolder:
             np.savez(file, **arrays, **numbers, random_state=random_state)
 
     def write_result(self, status, **entries):
-        """status: finished, diverged, interrupted or failed; the last epoch's metrics go along."""
+        """status: finished, diverged, interrupted or failed; metrics are the last epoch's."""
         metrics = {k: v if math.isfinite(v) else None for k, v in self.metrics.items()}
-        result = {"status": status, **entries, "metrics": metrics, "environment": environment()}
+        result = {
+            "status": status,
+            **entries,
+            "examples_per_second": self.examples_per_second,
+            "metrics": metrics,
+            "environment": environment(),
+        }
         with whole_file(self.path / "result.json") as file:
             file.write(json.dumps(result, indent=2).encode() + b"\n")
 

@@ -79,15 +79,17 @@ class LookaheadSteps(PlainSteps):
         n = len(labels)
         losses, grads, changes = self._all_losses[:n], self._all_grads[:n], self._all_changes[:n]
         outputs = model.first.forward(inputs, columns)
-        if len(lrs) > 1:
-            overlaps = np.matmul(inputs, inputs.T, out=self._all_overlaps[:n, :n])
-            overlaps += 1
+        # Of X X' + 1, the rows after the first batch and the columns before the last
+        later, earlier = inputs[batch_size:], inputs[: batch_size * (len(lrs) - 1)]
+        overlaps = self._all_overlaps[: len(later), : len(earlier)]
+        np.matmul(later, earlier.T, out=overlaps)
+        overlaps += 1
         for step, lr in enumerate(lrs.tolist()):
             batch = slice(step * batch_size, (step + 1) * batch_size)
             k = outputs[batch]
             if step:
-                before = slice(0, batch.start)
-                k -= overlaps[batch, before] @ changes[before]
+                row = batch.start - batch_size
+                k -= overlaps[row : row + len(k), : batch.start] @ changes[: batch.start]
             logits, grad = model.forward_rest(k), grads[batch]
             losses[batch] = softmax_cross_entropy(logits, labels[batch], grad)
             np.multiply(model.backward_rest(grad), lr, out=changes[batch])
