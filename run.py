@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
@@ -118,7 +118,7 @@ def build(config, dataset, weights_seed):
         seed = int(weights_seed.generate_state(1, np.uint64)[0])
         network.initialise(model_config.init, random.Random(seed), model_config.init_std)
         return ScalarSteps(network)
-    max_batch = max(MAX_BATCH, config.batch_size)
+    max_batch = max(MAX_BATCH, min(config.batch_size, len(dataset.train[0])))
     network = MLP(sizes, model_config.activation, config.dtype, max_batch)
     rng = np.random.default_rng(weights_seed)
     network.initialise(model_config.init, rng, model_config.init_std)
@@ -227,6 +227,10 @@ def explain(error):
         if isinstance(link, MissingConfigException) and link.options is not None:
             group, _, name = link.missing_cfg_file.rpartition("/")
             return f"{group} must be one of {', '.join(link.options)}, got {name!r}"
+        if isinstance(link, OverrideParseException):
+            return f"can't read {link.override!r}: write key=value, special characters in quotes"
+        if isinstance(link, ValueError) and "Config group override" in str(link):  # model=null
+            return "a group needs a choice, such as model=mlp; leave it out for the default"
         if isinstance(link, yaml.MarkedYAMLError):
             mark = link.problem_mark
             return f"{mark.name}, line {mark.line + 1}: not valid YAML ({link.problem})"

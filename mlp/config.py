@@ -173,6 +173,8 @@ def check(tree):
     and settings that contradict each other.
     """
     config = _build(Config, tree)
+    if not config.name or ".." in config.name or config.name.startswith("/"):
+        raise UserError(f"name must be a folder below outputs/, got {config.name!r}")
     model, optimizer = config.model, config.optimizer
     if (model.init == "normal") != (model.init_std is not None):
         raise UserError("model.init_std goes with model.init=normal: set both or neither")

@@ -185,6 +185,11 @@ def load_npz(path, seed=0):
                 f"got {int(y.min())}..{int(y.max())}"
             )
         arrays[x_name] = x.reshape(len(x), -1)
+    if n_classes > max(2, len(arrays["y_train"])):
+        raise UserError(
+            f"{where}: y_train has classes up to {n_classes - 1} but only "
+            f"{len(arrays['y_train'])} examples; number the classes 0, 1, 2, ..."
+        )
     if n_classes < 2:
         raise UserError(f"{where}: y_train has one class only; a classifier needs two or more")
     if "x_val" not in arrays:

@@ -26,7 +26,8 @@ class RunFolder:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         for name in ("result.json", "checkpoint.npz", "steps.csv", "epochs.csv"):
-            (self.path / name).unlink(missing_ok=True)
+            for old in self.path.glob(f"*{name}*"):  # and parts that a killed run left
+                old.unlink()
         # As many digits as it takes to read the same float back
         self._row = "{},{},{:.9g}\n" if np.dtype(dtype) == np.float32 else "{},{},{:.17g}\n"
         self._columns = ["epoch", "step", "lr", "train_loss", "train_accuracy"]

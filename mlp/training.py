@@ -57,6 +57,7 @@ def train(steps, schedule, dataset, *, lr, batch_size, epochs, dtype, rng):
     np.random.Generator that orders the examples. Ends early where a loss is not finite: the last
     record then shows it and is_finite is False.
     """
+    batch_size = min(batch_size, len(dataset.train[0]))
     block_rows = max(1, BLOCK_ROWS // batch_size) * batch_size
     training = Reader(dataset.train, dataset, dtype, block_rows)
     evaluate = Evaluation(steps, dataset, dtype)

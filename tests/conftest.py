@@ -1,0 +1,25 @@
+"""What a test may need from outside: PyTorch as a reference, and the real MNIST files."""
+
+import importlib
+import os
+
+import pytest
+
+if "MLP_DATA_DIR" in os.environ:  # tests change the working directory
+    os.environ["MLP_DATA_DIR"] = os.path.abspath(os.environ["MLP_DATA_DIR"])
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, on one thread; a test that needs it is skipped without it, except in CI."""
+    in_ci = os.environ.get("CI")
+    torch = importlib.import_module("torch") if in_ci else pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    return torch
+
+
+@pytest.fixture
+def mnist():
+    """For tests that read the real files: skipped when MLP_DATA_DIR does not say where they are."""
+    if not os.environ.get("MLP_DATA_DIR"):
+        pytest.skip("MLP_DATA_DIR is not set")

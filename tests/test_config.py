@@ -1,0 +1,260 @@
+"""The configuration: what is legal, what is said about the rest; conf/ and the schema agree."""
+
+import copy
+import dataclasses
+import functools
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from mlp import config as schema
+from mlp.errors import UserError
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+GROUPS = {
+    field.name: field.metadata["variants"]
+    for field in dataclasses.fields(schema.Config)
+    if "variants" in field.metadata
+}
+VARIANTS = [(group, variant) for group, variants in GROUPS.items() for variant in variants]
+SETTINGS = [
+    pytest.param(key, field, variants, id=f"{key} [{','.join(variants)}]" if variants else key)
+    for key, field, variants in schema.settings()
+]
+
+
+@functools.cache
+def composed(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+
+
+def tree(*choices, **changes):
+    """The tree of values for choices such as "optimizer=adam"; then changes, by dotted key."""
+    result = copy.deepcopy(composed(*choices))
+    for key, value in changes.items():
+        *groups, name = key.split(".")
+        parent = result
+        for group in groups:
+            parent = parent[group]
+        parent[name] = value
+    return result
+
+
+def complaint(values):
+    """What `check` has to say: one line, or nothing."""
+    try:
+        schema.check(values)
+    except UserError as error:
+        assert "\n" not in str(error)
+        return str(error)
+    return ""
+
+
+def test_check_gives_the_values_by_attribute():
+    config = schema.check(tree(**{"lr": 1, "model.hidden_sizes": [4, 3], "optimizer.momentum": 0}))
+    assert (config.seed, config.model.hidden_sizes, config.dataset.name) == (0, [4, 3], "synth")
+    assert config.optimizer == schema.Sgd("sgd", momentum=0.0, nesterov=False, weight_decay=0.0)
+    assert (type(config.lr), type(config.optimizer.momentum)) == (float, float)
+
+
+# conf/ and the schema
+
+
+@pytest.mark.parametrize(("group", "variant"), VARIANTS, ids=map("=".join, VARIANTS))
+def test_every_choice_has_the_keys_of_the_schema_and_legal_values(group, variant):
+    values = tree(f"{group}={variant}")
+    fields = dataclasses.fields(GROUPS[group][variant])
+    assert list(values[group]) == [field.name for field in fields]
+    assert values[group]["name"] == variant
+    if variant == "npz":
+        assert complaint(values) == "dataset.path is missing: it must be text"
+        values[group]["path"] = "my.npz"
+    assert complaint(values) == ""
+
+
+def test_every_choice_of_the_schema_has_its_file_and_every_file_its_choice():
+    files = {(path.parent.name, path.stem) for path in CONF.glob("*/*.yaml")}
+    assert files >= set(VARIANTS)
+    assert {group for group, _ in files - set(VARIANTS)} <= {"experiment", "launcher"}
+
+
+def test_the_main_file_has_the_keys_of_the_schema():
+    assert list(tree()) == [field.name for field in dataclasses.fields(schema.Config)]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("experiment/*.yaml")))
+def test_every_experiment_is_legal(name):
+    assert complaint(tree(f"experiment={name}")) == ""
+
+
+def test_the_help_page_names_every_group_every_key_and_what_is_legal():
+    page = schema.help_text()
+    words = " ".join(page.split())
+    for group, variant in VARIANTS:
+        assert f"{group}={variant} {GROUPS[group][variant].__doc__} " in words
+    for key, field, variants in schema.settings():
+        only = f" [{', '.join(variants)}]" if variants else ""
+        assert f" {key} {schema.legal(field)} {field.metadata['meaning']}{only} " in words
+    assert page.count("\n  python run.py ") == 3, "examples"
+
+
+# Values
+
+LEGAL = """
+name: text
+seed: an integer >= 0
+lr: a number > 0
+batch_size: an integer >= 1
+epochs: an integer >= 1
+dtype: one of float32, float64
+threads: an integer >= 1
+progress: true or false
+dataset.num_train [synth]: an integer >= 1
+dataset.num_val [synth]: an integer >= 1
+dataset.seed [synth,digits,npz]: an integer >= 0 and < 4294967296
+dataset.normalize [synth,mnist,fashion_mnist,digits,npz]: one of none, unit, standard
+dataset.final [mnist,fashion_mnist]: true or false
+dataset.path [npz]: text
+model.hidden_sizes [mlp,scalar]: a list of integers >= 1
+model.activation [mlp]: one of sigmoid, tanh, relu, leaky_relu
+model.init [mlp,scalar]: one of normal, glorot, he
+model.init_std [mlp,scalar]: null or a number > 0
+optimizer.momentum [sgd]: a number >= 0 and < 1
+optimizer.nesterov [sgd]: true or false
+optimizer.weight_decay [sgd]: a number >= 0
+optimizer.beta1 [adam]: a number >= 0 and < 1
+optimizer.beta2 [adam]: a number >= 0 and < 1
+optimizer.eps [adam]: a number > 0
+optimizer.weight_decay [adam]: a number >= 0
+schedule.warm_up [one_cycle]: a number > 0 and < 1
+"""
+
+
+def legal_values(field):
+    limits = field.metadata
+    if limits.get("choices"):
+        return limits["choices"]
+    if field.type is bool:
+        return [True, False]
+    if field.type is str:
+        return ["some text"]
+    if field.type == list[int]:
+        return [[], [1], [300, 200, 100]]
+    if field.type is int:
+        most = [] if limits["below"] is None else [limits["below"] - 1]
+        return [limits["least"], limits["least"] + 1, *most]
+    least = 0 if limits["least"] is not None else 1e-30
+    most = 1e30 if limits["below"] is None else 0.999999
+    return [least, 0.5, most, *([None] if field.type == float | None else [])]
+
+
+def illegal_values(field):
+    limits = field.metadata
+    numbers = []
+    if limits.get("least") is not None:
+        numbers.append(limits["least"] - 1)
+    for bound in limits.get("above"), limits.get("below"):
+        if bound is not None:
+            numbers.append(bound)
+    if field.type == list[int]:
+        return ["300", 300, None, ["300"], [300.0], [True], [None], *([n] for n in numbers)]
+    other_types = {
+        bool: [0, 1, "true", None, []],
+        str: [1, True, None, [], {}],
+        int: [1.5, 1.0, "1", True, None, [1], float("nan"), float("inf")],
+        float: ["0.5", True, None, [0.5], float("nan"), float("inf")],
+        float | None: ["0.5", False, [0.5], float("nan"), float("inf")],
+    }[field.type]
+    return [*other_types, *numbers, *(["nonsense", ""] if limits.get("choices") else [])]
+
+
+@pytest.mark.parametrize(("key", "field", "variants"), SETTINGS)
+def test_values_at_the_edge_are_accepted_and_those_beyond_are_refused(key, field, variants):
+    wants = f"{key} must be {schema.legal(field)}, got "
+    for variant in variants or [None]:
+        choices = [f"{key.split('.')[0]}={variant}"] if variant else []
+        choices += ["+dataset.path=x"] if variant == "npz" else []
+        for value in legal_values(field):
+            assert not complaint(tree(*choices, **{key: value})).startswith(f"{key} must be"), value
+        for value in illegal_values(field):
+            assert complaint(tree(*choices, **{key: value})) == f"{wants}{value!r}"
+
+
+def test_what_is_legal():
+    found = [f"{setting.id}: {schema.legal(setting.values[1])}" for setting in SETTINGS]
+    assert found == LEGAL.strip().splitlines()
+
+
+@pytest.mark.parametrize(("key", "field", "variants"), SETTINGS)
+def test_a_missing_value_is_named(key, field, variants):
+    choices = [f"{key.split('.')[0]}={variants[0]}"] if variants else []
+    values = tree(*choices, **{key: "???"})
+    assert complaint(values) == f"{key} is missing: it must be {schema.legal(field)}"
+    *groups, name = key.split(".")
+    del (values[groups[0]] if groups else values)[name]
+    assert complaint(values) == f"{key} is missing: it must be {schema.legal(field)}"
+
+
+# Keys
+
+
+@pytest.mark.parametrize(
+    ("key", "answer"),
+    [
+        ("lrr", "unknown key lrr; did you mean lr?"),
+        ("batchsize", "unknown key batchsize; did you mean batch_size?"),
+        ("model.hiden_sizes", "unknown key model.hiden_sizes; did you mean model.hidden_sizes?"),
+        ("optimiser", "unknown key optimiser; did you mean optimizer?"),
+        ("xyzzy", "unknown key xyzzy (python run.py --help"),
+        ("optimizer.beta1", "optimizer.beta1 belongs to optimizer=adam"),
+        ("schedule.warm_up", "schedule.warm_up belongs to schedule=one_cycle"),
+        ("dataset.final", "dataset.final belongs to dataset=mnist and dataset=fashion_mnist"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_or_with_where_it_belongs(key, answer):
+    assert complaint(tree(**{key: 1})).startswith(answer)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("value", [None, "nonsense", 3, {}, {"name": "nonsense"}], ids=str)
+def test_a_group_must_be_one_of_its_variants(group, value):
+    wants = f"{group} must be one of {', '.join(GROUPS[group])}, got "
+    assert complaint(tree(**{group: value})).startswith(wants)
+
+
+# Settings that contradict each other
+
+
+@pytest.mark.parametrize(
+    ("choices", "changes", "answer"),
+    [
+        ([], {"name": "../x"}, "name must be a folder below outputs/, got '../x'"),
+        ([], {"name": ""}, "name must be a folder below outputs/, got ''"),
+        ([], {"model.init": "normal"}, "model.init_std goes with model.init=normal"),
+        ([], {"model.init_std": 0.1}, "model.init_std goes with model.init=normal"),
+        ([], {"optimizer.nesterov": True}, "optimizer.nesterov=true needs optimizer.momentum"),
+        (["model=scalar"], {"batch_size": 2}, "batch_size must be 1, got 2"),
+        (["model=scalar"], {"dtype": "float32"}, "dtype must be float64, got float32"),
+        (["model=scalar"], {"optimizer.momentum": 0.5}, "optimizer must be sgd without momentum"),
+        (["model=scalar"], {"optimizer.weight_decay": 0.1}, "optimizer must be sgd without"),
+        (["model=scalar", "optimizer=adam"], {}, "optimizer must be sgd without"),
+    ],
+    ids=str,
+)
+def test_contradictions_are_refused(choices, changes, answer):
+    assert answer in complaint(tree(*choices, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.init": "normal", "model.init_std": 0.1},
+        {"optimizer.nesterov": True, "optimizer.momentum": 0.9},
+    ],
+    ids=str,
+)
+def test_settings_that_go_together_are_accepted(changes):
+    assert complaint(tree(**changes)) == ""

@@ -1,0 +1,359 @@
+"""Whole runs: `python run.py ...` as a user types it, in an empty folder, and what it leaves."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from run import job_folder
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["dataset.num_train=1000", "dataset.num_val=200", "epochs=2"]
+SMALL_NAME = "dataset.num_train=1000,dataset.num_val=200,epochs=2"  # in a sweep's folder names
+
+
+class Run:
+    """run.py with its arguments, started in a folder."""
+
+    def __init__(self, folder, *arguments):
+        self.cwd = folder
+        self.process = subprocess.Popen(
+            [sys.executable, ROOT / "run.py", *arguments],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self):
+        """Wait for its end. Sets code, out, err, and the run folders that it named, in order."""
+        try:
+            self.out, self.err = self.process.communicate(timeout=120)
+        finally:
+            self.process.kill()
+        self.code = self.process.returncode
+        label = "run folder: "
+        named = [line for line in self.out.splitlines() if line.startswith(label)]
+        self.folders = [self.cwd / line.removeprefix(label) for line in named]
+        return self
+
+
+def run(folder, *arguments):
+    return Run(folder, *arguments).finish()
+
+
+def result(folder):
+    return json.loads((folder / "result.json").read_text(), parse_constant=pytest.fail)
+
+
+def table(folder, name):
+    return np.atleast_1d(np.genfromtxt(folder / f"{name}.csv", delimiter=",", names=True))
+
+
+def checkpoint(folder):
+    with np.load(folder / "checkpoint.npz") as file:
+        return {name: file[name] for name in file.files}
+
+
+# One run
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory):
+    """The same command twice, started in the same moment."""
+    folder = tmp_path_factory.mktemp("twins")
+    started = [Run(folder, *SMALL, "seed=3") for _ in range(2)]
+    return [one.finish() for one in started]
+
+
+def test_a_run_says_what_it_trains_on_how_it_ended_and_where_its_folder_is(twins):
+    for one in twins:
+        assert (one.code, one.err) == (0, ""), "no progress bar where there is no terminal"
+        data, outcome, _ = one.out.splitlines()
+        assert data.startswith("synth: 1,000 training and 200 ")
+        assert "2 features from -" in data
+        metrics = result(one.folders[0])["metrics"]
+        assert outcome.startswith("finished: train_loss ")
+        assert float(outcome.split()[-1]) == pytest.approx(metrics["val_accuracy"], abs=1e-3)
+
+
+def test_runs_started_at_once_have_folders_of_their_own(twins):
+    (first,), (second,) = (one.folders for one in twins)
+    assert first != second
+    assert first.parent == second.parent == twins[0].cwd / "outputs/synth-mlp"
+
+
+def test_a_run_folder_holds_what_is_promised(twins):
+    (folder,) = twins[0].folders
+    assert {path.name for path in folder.iterdir()} == {
+        ".hydra",
+        "steps.csv",
+        "epochs.csv",
+        "checkpoint.npz",
+        "result.json",
+    }
+    assert {"config.yaml", "overrides.yaml", "hydra.yaml"} == {
+        path.name for path in (folder / ".hydra").iterdir()
+    }
+    steps, epochs = table(folder, "steps"), table(folder, "epochs")
+    per_epoch = math.ceil(1000 / 16)
+    assert steps.dtype.names == ("step", "epoch", "loss")
+    np.testing.assert_array_equal(steps["step"], np.arange(1, 2 * per_epoch + 1))
+    np.testing.assert_array_equal(steps["epoch"], np.repeat([1, 2], per_epoch))
+    np.testing.assert_array_equal(epochs["epoch"], [0, 1, 2])
+    np.testing.assert_array_equal(epochs["step"], [0, per_epoch, 2 * per_epoch])
+    state = checkpoint(folder)
+    assert state["weights_0"].shape[0] == 2
+    assert state["weights_0"].dtype == np.float32
+    assert state["step"] == 2 * per_epoch
+
+
+def test_a_result_holds_what_is_promised(twins):
+    (folder,) = twins[0].folders
+    found = result(folder)
+    assert found["status"] == "finished"
+    assert "error" not in found
+    assert found["config"]["dataset"]["num_train"] == 1000
+    assert found["config"]["seed"] == 3
+    assert found["overrides"] == [*SMALL, "seed=3"]
+    epochs = table(folder, "epochs")
+    assert found["metrics"] == {name: epochs[name][-1] for name in epochs.dtype.names}
+    assert 0 < found["seconds"] < 60
+    assert found["examples_per_second"] > 2000 / found["seconds"], "evaluation is not counted"
+    assert found["environment"]["numpy"] == np.__version__
+    assert [blas["threads"] for blas in found["environment"]["blas"]] == [1]
+
+
+def test_the_same_command_gives_the_same_bytes_and_the_same_parameters(twins):
+    (first,), (second,) = (one.folders for one in twins)
+    for name in "steps.csv", "epochs.csv":
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    state = checkpoint(second)
+    for name, array in checkpoint(first).items():
+        np.testing.assert_array_equal(array, state[name])
+
+
+def test_the_scalar_network_trains(tmp_path):
+    one = run(tmp_path, "model=scalar", *SMALL, "name=by-hand")
+    assert (one.code, one.err) == (0, "")
+    (folder,) = one.folders
+    assert folder.parent == tmp_path / "outputs/by-hand"
+    steps, epochs = table(folder, "steps"), table(folder, "epochs")
+    np.testing.assert_array_equal(steps["step"], np.arange(1, 2001))
+    assert epochs["val_loss"][-1] < epochs["val_loss"][0]
+    assert checkpoint(folder)["weights_0"].dtype == np.float64
+
+
+def test_digits_are_learned(tmp_path):
+    choices = ["dataset=digits", "optimizer=adam", "schedule=one_cycle", "lr=0.01"]
+    one = run(tmp_path, *choices)
+    assert (one.code, one.err) == (0, "")
+    epochs = table(one.folders[0], "epochs")
+    assert epochs["val_accuracy"][-1] > 0.95
+    assert epochs["lr"].argmax() not in (0, 5), "up, then down"
+
+
+def test_every_group_of_settings_reaches_the_run(tmp_path):
+    model = ["model.hidden_sizes=[7,5]", "model.init=normal", "model.init_std=1e-9"]
+    others = ["dtype=float64", "optimizer.momentum=0.9", "schedule=linear", "lr=0.2"]
+    (folder,) = run(tmp_path, *SMALL, *model, *others).folders
+    epochs, state = table(folder, "epochs"), checkpoint(folder)
+    shapes = [state[f"weights_{layer}"].shape for layer in range(3)]
+    assert shapes == [(2, 7), (7, 5), (5, 2)]
+    assert epochs["train_loss"][0] == pytest.approx(math.log(2), abs=1e-6), "weights next to zero"
+    np.testing.assert_allclose(epochs["lr"], [0.2, 0.1, 0], atol=0.001)
+    assert state["velocity"].dtype == np.float64
+
+
+def test_a_batch_size_beyond_the_training_set_takes_it_whole(tmp_path):
+    one = run(tmp_path, *SMALL, "batch_size=1000000000000")
+    assert (one.code, one.err) == (0, "")
+    np.testing.assert_array_equal(table(one.folders[0], "steps")["step"], [1, 2])
+
+
+def test_a_run_that_diverges_is_a_result(tmp_path):
+    one = run(tmp_path, *SMALL, "lr=1e30", "model.activation=relu")
+    assert (one.code, one.err) == (0, "")
+    (folder,) = one.folders
+    assert result(folder)["status"] == "diverged"
+    losses = table(folder, "steps")["loss"]
+    assert np.isfinite(losses[:-1]).all()
+    assert not np.isfinite(losses[-1])
+    assert one.out.splitlines()[1].startswith("diverged")
+
+
+def test_an_interrupted_run_leaves_readable_logs_and_says_so(tmp_path):
+    one = Run(tmp_path, *SMALL[:2], "epochs=100000")
+    while (
+        not (logs := list(tmp_path.glob("outputs/*/*/epochs.csv")))
+        or len(logs[0].read_text().splitlines()) < 4
+    ):
+        assert one.process.poll() is None
+        time.sleep(0.02)
+    one.process.send_signal(signal.SIGINT)
+    one.finish()
+    assert (one.code, one.err) == (130, "")
+    (folder,) = one.folders
+    steps, found = table(folder, "steps"), result(folder)
+    assert (folder / "steps.csv").read_text().endswith("\n")
+    np.testing.assert_array_equal(steps["step"], np.arange(1, len(steps) + 1))
+    assert found["status"] == "interrupted"
+    assert found["metrics"]["epoch"] >= 2
+    assert len(steps) >= found["metrics"]["step"]
+    assert checkpoint(folder)["epoch"] >= 1
+
+
+def test_help_tells_the_keys(tmp_path):
+    one = run(tmp_path, "--help")
+    assert (one.code, one.err) == (0, "")
+    assert "optimizer.momentum       a number >= 0 and < 1" in one.out
+    assert not list(tmp_path.iterdir())
+
+
+# Sweeps
+
+
+def test_a_sweep_gives_each_run_the_same_folder_in_whatever_order_it_is_asked_for(tmp_path):
+    one = run(tmp_path, "-m", *SMALL, "lr=0.1,0.01", "seed=0,1", "name=some")
+    assert (one.code, one.err) == (0, "")
+    sweep = tmp_path / "outputs/some"
+    expected = [f"{SMALL_NAME},lr={lr},seed={seed}" for lr in (0.1, 0.01) for seed in (0, 1)]
+    assert one.folders == [sweep / name for name in expected]
+    logs = [(folder / "steps.csv").read_bytes() for folder in one.folders]
+    assert len(set(logs)) == 4
+    assert [result(folder)["config"]["seed"] for folder in one.folders] == [0, 1, 0, 1]
+
+    again = run(tmp_path, "-m", "seed=1,0", "name=some", "lr=0.01", *SMALL)
+    assert again.folders == [one.folders[3], one.folders[2]]
+    assert {path.name for path in sweep.iterdir() if path.is_dir()} == set(expected)
+    assert [(folder / "steps.csv").read_bytes() for folder in one.folders] == logs
+
+
+def test_a_folder_name_in_a_sweep_is_readable_safe_and_short():
+    assert (
+        job_folder(["seed=2", "lr=0.01"]) == job_folder(["lr=0.01", "seed=2"]) == "lr=0.01,seed=2"
+    )
+    assert job_folder(["model.hidden_sizes=[30,20]"]) == "model.hidden_sizes=[30,20]"
+    assert job_folder(["name=mine", "progress=false"]) == "defaults"
+    names = {job_folder([f"dataset.path={path}"]) for path in ("a b", "a/b", "a:b", "x" * 61)}
+    names |= {
+        job_folder([f"{group}.{'x' * 50}=1" for group in groups]) for groups in ("abcd", "efgh")
+    }
+    assert len(names) == 6
+    assert all(len(name) <= 200 and name.isascii() for name in names)
+    assert not any(character in name for name in names for character in " /:")
+
+
+def test_threads_are_enforced_and_recorded(tmp_path):
+    one = run(tmp_path, "-m", *SMALL, "threads=1,2")
+    for threads, folder in zip([1, 2], one.folders, strict=True):
+        recorded = result(folder)["environment"]["blas"]
+        assert recorded
+        assert {blas["threads"] for blas in recorded} == {threads}
+
+
+def test_a_run_that_fails_leaves_the_others_of_its_sweep_alone(tmp_path):
+    x = np.random.default_rng(0).random((20, 3))
+    np.savez(tmp_path / "mine.npz", x_train=x, y_train=np.arange(20) % 2)
+    one = run(tmp_path, "-m", "dataset=npz", "dataset.path=none.npz,mine.npz", "epochs=1")
+    complaint = "dataset=npz: none.npz does not exist; give your file with dataset.path=FILE"
+    assert one.code == 1
+    assert one.err.splitlines()[-1] == f"run.py: {complaint}"
+    assert "Traceback" not in one.err
+    failed, finished = map(result, one.folders)
+    assert (failed["status"], failed["error"]) == ("failed", f"UserError: {complaint}")
+    assert finished["status"] == "finished"
+
+
+# What is refused
+
+
+def assert_refused(one, line):
+    assert one.code == 1
+    assert one.err.count("\n") == 1
+    assert one.err.startswith(f"run.py: {line}")
+    assert one.out == ""
+    assert not list(one.cwd.rglob("outputs/**/*")), "nothing was written"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("lr=-1", "lr must be a number > 0, got -1"),
+        ("epochs=1.5", "epochs must be an integer >= 1, got 1.5"),
+        ("lr=[", "can't read 'lr=[': write key=value"),
+        ("lrr=0.1", "unknown key lrr; did you mean lr?"),
+        ("+lrr=0.1", "unknown key lrr; did you mean lr?"),
+        (
+            "model.hiden_sizes=[3]",
+            "unknown key model.hiden_sizes; did you mean model.hidden_sizes?",
+        ),
+        ("optimizer.beta1=0.9", "optimizer.beta1 belongs to optimizer=adam"),
+        ("optimizer=sgdd", "optimizer must be one of adam, sgd, got 'sgdd'"),
+        ("model=null", "a group needs a choice, such as model=mlp"),
+        ("name=../elsewhere", "name must be a folder below outputs/"),
+        ("experiment=nmist", "experiment must be one of mnist, "),
+        ("dataset=npz", "dataset.path is missing: it must be text"),
+        ("model=scalar batch_size=2", "model=scalar trains on one example at a time"),
+        ("-m lr=0.1,-1", "lr must be a number > 0, got -1"),
+        ("-m seed=0,1 +lrr=0.1,1", "unknown key lrr; did you mean lr?"),
+        ("-m seed=0,1 optimizer=sgd,sgdd", "optimizer must be one of adam, sgd, got 'sgdd'"),
+    ],
+)
+def test_what_is_wrong_on_the_command_line_is_said_in_one_line(tmp_path, arguments, line):
+    assert_refused(run(tmp_path, *arguments.split()), line)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "line"),
+    [
+        ("lr: 0.1\nmodel: {activation: relu\n", "{path}, line 4: not valid YAML (expected ',' or"),
+        ("lrr: 0.1\n", "unknown key lrr; did you mean lr?"),
+        ("lr: -1\n", "lr must be a number > 0, got -1"),
+        (
+            "hydra: {mode: MULTIRUN, sweeper: {params: {lr: '0.1,-1'}}}\n",
+            "lr must be a number > 0, got -1",
+        ),
+    ],
+    ids=["not YAML", "unknown key", "out of range", "out of range in a sweep"],
+)
+def test_what_is_wrong_in_a_file_is_said_in_one_line(tmp_path, yaml, line):
+    path = tmp_path / "conf/experiment/mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"# @package _global_\n{yaml}")
+    one = run(tmp_path, "--config-dir", path.parents[1], "experiment=mine")
+    assert_refused(one, line.format(path=path))
+
+
+# Real MNIST
+
+
+def test_an_epoch_on_mnist_and_one_measured_on_its_test_set(tmp_path, mnist):
+    one = run(tmp_path, "-m", "experiment=mnist", "epochs=1", "dataset.final=false,true")
+    assert (one.code, one.err) == (0, "")
+    for folder, held_out in zip(one.folders, ["val", "test"], strict=True):
+        epochs = table(folder, "epochs")
+        assert epochs.dtype.names[-2:] == (f"{held_out}_loss", f"{held_out}_accuracy")
+        assert epochs[f"{held_out}_accuracy"][-1] > 0.95
+
+
+@pytest.mark.slow
+def test_five_epochs_on_mnist_reach_98_percent(tmp_path, mnist):
+    one = run(tmp_path, "experiment=mnist")
+    metrics = result(one.folders[0])["metrics"]
+    assert metrics["epoch"] == 5
+    assert metrics["val_accuracy"] >= 0.98
+
+
+@pytest.mark.slow
+def test_four_learning_rates_and_three_seeds_on_mnist_are_one_sweep(tmp_path, mnist):
+    one = run(tmp_path, "experiment=mnist_lr", "batch_size=256", "epochs=1")
+    configs = [result(folder)["config"] for folder in one.folders]
+    assert len({(config["lr"], config["seed"]) for config in configs}) == 12
+    assert {result(folder)["status"] for folder in one.folders} == {"finished"}
