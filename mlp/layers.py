@@ -8,6 +8,16 @@ smaller batch uses views of their first rows. `grad_x` stands for dloss/dx throu
 import numpy as np
 
 
+# As an array without dimensions, which NumPy takes in faster than a Python number: at batch size 1
+# that is half the time of an operation.
+ONE = np.array(1, np.float32)
+
+
+def matmul(a, b, out):
+    """a b over the last two axes: np.matmul, or np.dot, which is faster for a single pair."""
+    return (np.dot if a.ndim == 2 else np.matmul)(a, b, out=out)
+
+
 class Layer:
     """What layers share: arrays for their outputs and for the gradient of their inputs."""
 
@@ -40,15 +50,15 @@ class Linear(Layer):
         if len(inputs) != len(self._outputs):
             self._resize(len(inputs))
         self._inputs = inputs
-        np.matmul(inputs, self.weights, out=self._outputs)
+        matmul(inputs, self.weights, out=self._outputs)
         self._outputs += self.bias
         return self._outputs
 
     def backward(self, grad_outputs):
         """grad_outputs (batch, n_out) -> grad_inputs (batch, n_in); keeps the parameters' own."""
-        np.matmul(self._inputs.swapaxes(-1, -2), grad_outputs, out=self.grad_weights)
+        matmul(self._inputs.swapaxes(-1, -2), grad_outputs, out=self.grad_weights)
         np.add.reduce(grad_outputs, axis=-2, keepdims=True, out=self.grad_bias)
-        return np.matmul(grad_outputs, self.weights.swapaxes(-1, -2), out=self._grad_inputs)
+        return matmul(grad_outputs, self.weights.swapaxes(-1, -2), out=self._grad_inputs)
 
 
 class InputLinear(Linear):
@@ -73,14 +83,14 @@ class InputLinear(Linear):
         else:  # mode="clip" because "raise", the default, buffers the whole output
             rows = self._all_rows[: len(columns)]
             self._rows = np.take(self.weights, columns, axis=-2, out=rows, mode="clip")
-        np.matmul(inputs, self._rows, out=self._outputs)
+        matmul(inputs, self._rows, out=self._outputs)
         self._outputs += self.bias
         return self._outputs
 
     def backward(self, grad_outputs):
         """grad_outputs (batch, n_out) -> nothing; keeps the parameters' gradients."""
         if self._columns is None:
-            np.matmul(self._inputs.swapaxes(-1, -2), grad_outputs, out=self.grad_weights)
+            matmul(self._inputs.swapaxes(-1, -2), grad_outputs, out=self.grad_weights)
         else:
             self.grad_weights[...] = 0
             self.grad_weights[..., self._columns, :] = self._product(grad_outputs)
@@ -95,7 +105,7 @@ class InputLinear(Linear):
 
     def _product(self, grad_outputs):
         out = self._all_products[: len(self._rows)]
-        return np.matmul(self._inputs.swapaxes(-1, -2), grad_outputs, out=out)
+        return matmul(self._inputs.swapaxes(-1, -2), grad_outputs, out=out)
 
 
 class Activation(Layer):
@@ -125,12 +135,12 @@ class Activation(Layer):
 def sigmoid(x, out):  # 1 / (1 + exp(-x)); where exp overflows to inf, 0 is the right answer
     np.negative(x, out=out)
     np.exp(out, out=out)
-    out += 1
+    out += ONE
     np.reciprocal(out, out=out)
 
 
 def sigmoid_slope(y, out):  # y (1 - y)
-    np.subtract(1, y, out=out)
+    np.subtract(ONE, y, out=out)
     out *= y
 
 
@@ -140,7 +150,7 @@ def tanh(x, out):
 
 def tanh_slope(y, out):  # 1 - y^2
     np.multiply(y, y, out=out)
-    np.subtract(1, out, out=out)
+    np.subtract(ONE, out, out=out)
 
 
 def relu(x, out):

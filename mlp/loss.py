@@ -8,9 +8,11 @@ which changes neither and keeps exp within range.
 
 import numpy as np
 
+from mlp.layers import ONE
 
-def softmax_cross_entropy(logits, labels, grad):
-    """Loss of every example, and the gradient of the *mean* loss with respect to the logits.
+
+def softmax_cross_entropy(logits, labels, grad, factor=1.0):
+    """Loss of every example, and factor times the gradient of the *mean* loss by the logits.
 
     logits (batch, n_classes) float; labels (batch,) int in 0..n_classes-1. Returns the losses
     (batch,) in nats and fills grad (batch, n_classes), C-contiguous. The division by the batch
@@ -23,6 +25,6 @@ def softmax_cross_entropy(logits, labels, grad):
     np.exp(grad, out=grad)
     sums = np.add.reduce(grad, axis=-1, keepdims=True)
     grad /= sums
-    grad.put(true_class, grad.take(true_class) - 1)
-    grad /= len(labels)
+    grad.put(true_class, grad.take(true_class) - ONE)
+    grad *= factor / len(labels)
     return np.log(sums[:, 0]) - true_logits

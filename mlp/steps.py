@@ -84,16 +84,17 @@ class LookaheadSteps(PlainSteps):
         overlaps = self._all_overlaps[: len(later), : len(earlier)]
         np.matmul(later, earlier.T, out=overlaps)
         overlaps += 1
+        rest_params, rest_grads = model.rest_params, model.rest_grads
         for step, lr in enumerate(lrs.tolist()):
             batch = slice(step * batch_size, (step + 1) * batch_size)
-            k = outputs[batch]
+            k, grad = outputs[batch], grads[batch]
             if step:
                 row = batch.start - batch_size
                 k -= overlaps[row : row + len(k), : batch.start] @ changes[: batch.start]
-            logits, grad = model.forward_rest(k), grads[batch]
-            losses[batch] = softmax_cross_entropy(logits, labels[batch], grad)
-            np.multiply(model.backward_rest(grad), lr, out=changes[batch])
-            self.optimizer.update(model.rest_params, model.rest_grads, lr)
+            logits = model.forward_rest(k)
+            losses[batch] = softmax_cross_entropy(logits, labels[batch], grad, lr)
+            changes[batch] = model.backward_rest(grad)
+            rest_params -= rest_grads
         model.first.descend(changes)
         return batch_means(losses, batch_size)
 
