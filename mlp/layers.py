@@ -7,7 +7,6 @@ smaller batch uses views of their first rows. `grad_x` stands for dloss/dx throu
 
 import numpy as np
 
-
 # As an array without dimensions, which NumPy takes in faster than a Python number: at batch size 1
 # that is half the time of an operation.
 ONE = np.array(1, np.float32)
