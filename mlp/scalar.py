@@ -18,9 +18,10 @@ import math
 
 def linear(x, weights, bias):
     """k_j = sum_i x_i W_ij + b_j"""
-    k = bias
+    k = bias[:]
     for x_i, row in zip(x, weights, strict=True):
-        k = [k_j + x_i * w for k_j, w in zip(k, row)]
+        for j, w in enumerate(row):
+            k[j] += x_i * w
     return k
 
 
@@ -31,7 +32,13 @@ def linear_backward_weights(grad_k, x):
 
 def linear_backward(grad_k, weights):
     """dl/dx_i = sum_j W_ij dl/dk_j"""
-    return [sum([w * g for w, g in zip(row, grad_k)]) for row in weights]
+    grad_x = []
+    for row in weights:
+        total = 0.0
+        for w, g in zip(row, grad_k):
+            total += w * g
+        grad_x.append(total)
+    return grad_x
 
 
 def sigmoid(k):
@@ -110,10 +117,8 @@ class Network:
         """One step of gradient descent on one example; its loss before the step, in nats."""
         loss = cross_entropy(self.forward(x), label)
         grad_weights, grad_biases = self.backward(label)
-        for weights, bias, dl_dw, dl_db in zip(
-            self.weights, self.biases, grad_weights, grad_biases
-        ):
-            for row, grad_row in zip([*weights, bias], [*dl_dw, dl_db]):
+        for rows, grad_rows in zip([*self.weights, self.biases], [*grad_weights, grad_biases]):
+            for row, grad_row in zip(rows, grad_rows):
                 for j, g in enumerate(grad_row):
                     row[j] -= lr * g
         return loss
