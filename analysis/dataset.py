@@ -52,11 +52,9 @@ def main(argv=None):
         help=".png, .pdf or .svg; default: dataset-NAME.png in RUN_FOLDER, or else here",
     )
     args = parser.parse_args(argv)
-    try:
+    with parser.errors_in_one_line():
         path = look(args.name, args.run, args.out)
-    except (UserError, command.UserError, OSError) as error:
-        parser.error(str(error))
-    print(f"wrote {path}")
+        print(f"wrote {path}")
 
 
 def look(name, run=None, out=None):

@@ -55,9 +55,9 @@ class Linear(Layer):
 
     def backward(self, grad_outputs):
         """grad_outputs (batch, n_out) -> grad_inputs (batch, n_in); keeps the parameters' own."""
-        matmul(self._inputs.swapaxes(-1, -2), grad_outputs, out=self.grad_weights)
+        matmul(self._inputs.mT, grad_outputs, out=self.grad_weights)
         np.add.reduce(grad_outputs, axis=-2, keepdims=True, out=self.grad_bias)
-        return matmul(grad_outputs, self.weights.swapaxes(-1, -2), out=self._grad_inputs)
+        return matmul(grad_outputs, self.weights.mT, out=self._grad_inputs)
 
 
 class InputLinear(Linear):
@@ -89,7 +89,7 @@ class InputLinear(Linear):
     def backward(self, grad_outputs):
         """grad_outputs (batch, n_out) -> nothing; keeps the parameters' gradients."""
         if self._columns is None:
-            matmul(self._inputs.swapaxes(-1, -2), grad_outputs, out=self.grad_weights)
+            matmul(self._inputs.mT, grad_outputs, out=self.grad_weights)
         else:
             self.grad_weights[...] = 0
             self.grad_weights[..., self._columns, :] = self._product(grad_outputs)
@@ -104,7 +104,7 @@ class InputLinear(Linear):
 
     def _product(self, grad_outputs):
         out = self._all_products[: len(self._rows)]
-        return matmul(self._inputs.swapaxes(-1, -2), grad_outputs, out=out)
+        return matmul(self._inputs.mT, grad_outputs, out=out)
 
 
 class Activation(Layer):

@@ -11,7 +11,7 @@ All do the same mathematics. Each offers
 
 import numpy as np
 
-from mlp.loss import softmax_cross_entropy
+from mlp.loss import positions, softmax_cross_entropy
 
 BLOCK_ROWS = 64  # examples handed over at once, in whole batches, at least one
 
@@ -40,10 +40,11 @@ class PlainSteps:
     def steps(self, block, batch_size, lrs):
         model, (inputs, columns, labels) = self.model, block
         losses, grads = self._all_losses[: len(labels)], self._all_grads[: len(labels)]
+        true_class = positions(labels, model.sizes[-1], batch_size)
         for step, lr in enumerate(lrs.tolist()):
             batch = slice(step * batch_size, (step + 1) * batch_size)
             logits, grad = model.forward(inputs[batch], columns), grads[batch]
-            losses[batch] = softmax_cross_entropy(logits, labels[batch], grad)
+            losses[batch] = softmax_cross_entropy(logits, true_class[batch], grad)
             model.backward(grad)
             self.optimizer.update(model.params, model.grads, lr)
         return batch_means(losses, batch_size)
@@ -78,6 +79,7 @@ class LookaheadSteps(PlainSteps):
         model, (inputs, columns, labels) = self.model, block
         n = len(labels)
         losses, grads, changes = self._all_losses[:n], self._all_grads[:n], self._all_changes[:n]
+        true_class = positions(labels, model.sizes[-1], batch_size)
         outputs = model.first.forward(inputs, columns)
         # Of X X' + 1, the rows after the first batch and the columns before the last
         later, earlier = inputs[batch_size:], inputs[: batch_size * (len(lrs) - 1)]
@@ -92,7 +94,7 @@ class LookaheadSteps(PlainSteps):
                 row = batch.start - batch_size
                 k -= overlaps[row : row + len(k), : batch.start] @ changes[: batch.start]
             logits = model.forward_rest(k)
-            losses[batch] = softmax_cross_entropy(logits, labels[batch], grad, lr)
+            losses[batch] = softmax_cross_entropy(logits, true_class[batch], grad, lr)
             changes[batch] = model.backward_rest(grad)
             rest_params -= rest_grads
         model.first.descend(changes)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp.data import Reader
-from mlp.loss import softmax_cross_entropy
+from mlp.loss import positions, softmax_cross_entropy
 from mlp.steps import BLOCK_ROWS
 
 
@@ -117,7 +117,8 @@ class Evaluation:
                 block = reader.read(indices[start : start + self.ROWS])
                 with np.errstate(**QUIET):
                     logits = self._steps.logits(block)
-                    losses = softmax_cross_entropy(logits, block.labels, np.empty_like(logits))
+                    true_class = positions(block.labels, logits.shape[-1], len(logits))
+                    losses = softmax_cross_entropy(logits, true_class, np.empty_like(logits))
                 loss += float(losses.sum(dtype=np.float64))
                 correct += int((logits.argmax(axis=-1) == block.labels).sum())
             figures += [loss / len(indices), correct / len(indices)]

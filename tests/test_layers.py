@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlp.layers import ACTIVATIONS, Activation, InputLinear, Linear
-from mlp.loss import softmax_cross_entropy
+from mlp.loss import positions, softmax_cross_entropy
 
 WEIGHTS = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
 BIAS = np.array([[0.5, -0.5]])
@@ -103,7 +103,12 @@ def test_saturated_units_reach_their_limits(name, limits, dtype):
 def loss(logits, labels):
     """Each example's loss, and the gradient of their mean."""
     gradient = np.empty_like(logits)
-    return softmax_cross_entropy(logits, np.array(labels), gradient), gradient
+    true_class = positions(np.array(labels), logits.shape[-1], len(logits))
+    return softmax_cross_entropy(logits, true_class, gradient), gradient
+
+
+def test_positions_start_anew_with_every_batch():
+    np.testing.assert_array_equal(positions(np.array([2, 0, 1, 1, 2]), 3, 2), [2, 3, 1, 4, 2])
 
 
 def test_loss_values():

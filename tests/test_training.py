@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlp.data import Dataset, Reader
-from mlp.loss import softmax_cross_entropy
+from mlp.loss import positions, softmax_cross_entropy
 from mlp.network import MLP
 from mlp.optimizers import SGD, Adam
 from mlp.schedules import constant, linear
@@ -101,7 +101,8 @@ def test_epoch_0_is_the_untrained_network():
     network = example_network(dataset)
     x, y = dataset.held_out
     logits = network.forward(x / 255)
-    loss = softmax_cross_entropy(logits, y, np.empty_like(logits)).mean()
+    true_class = positions(y, logits.shape[-1], len(y))
+    loss = softmax_cross_entropy(logits, true_class, np.empty_like(logits)).mean()
     accuracy = (logits.argmax(axis=1) == y).mean()
 
     record = records_of(PlainSteps(network, SGD()), dataset)[0]
@@ -185,7 +186,8 @@ def test_steps_are_those_of_the_loop_written_out():
             batch = order[start : start + 100]
             logits = network.forward(dataset.train[0][batch] / 255)
             grad = np.empty_like(logits)
-            losses = softmax_cross_entropy(logits, dataset.train[1][batch], grad)
+            true_class = positions(dataset.train[1][batch], logits.shape[-1], len(batch))
+            losses = softmax_cross_entropy(logits, true_class, grad)
             expected.append(losses.mean())
             network.backward(grad)
             network.params -= 0.1 * network.grads

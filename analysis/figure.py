@@ -1,0 +1,95 @@
+"""What the figures share: style, colours, the note below, and where they are saved."""
+
+import math
+from collections import defaultdict
+from pathlib import Path
+from textwrap import wrap
+
+import matplotlib
+import matplotlib.style
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.runs import label
+from mlp.errors import UserError
+
+FORMATS = ("png", "pdf", "svg")
+MARKERS = "os^DvPX"
+LETTERS_PER_INCH = 20  # in the type of legend and note, with a little to spare
+LONGEST_NOTE = 8  # lines; what is left out stands on the terminal
+
+matplotlib.style.use(Path(__file__).with_name("style.mplstyle"))
+
+
+def out_path(out, folders, stem):
+    """Where the figure goes: `out`, or a PNG of this stem in the first folder. Raises UserError."""
+    if not out:
+        return Path(folders[0], f"{stem}.png")
+    path = Path(out)
+    if path.suffix[1:] not in FORMATS:
+        raise UserError(f"--out {path}: its ending must be one of {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise UserError(f"--out {path}: {path.parent} is no folder")
+    return path
+
+
+def panels(n):
+    """A figure one column wide, and its n axes below each other, each as high as the style says.
+
+    Made without pyplot, which would keep every figure and look for a screen.
+    """
+    width, height = matplotlib.rcParams["figure.figsize"]
+    canvas = Figure(figsize=(width, height * n))
+    return canvas, canvas.subplots(n, squeeze=False, sharex=True)[:, 0]
+
+
+def group_styles(n):
+    """Colour and marker of each of n groups that are in order."""
+    colours = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
+    if n > len(colours):  # more than can be told apart: let them at least show the order
+        colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, n))
+    return [{"color": colours[i], "marker": MARKERS[i % len(MARKERS)]} for i in range(n)]
+
+
+def with_unit(metric):
+    """The name of an axis: val_loss is val loss (nats)."""
+    return metric.replace("_", " ") + " (nats)" * metric.endswith("loss")
+
+
+def legend_entry(values, count, style):
+    """The line and text of a group, such as: 0.01, relu (n=3)."""
+    text = f"{', '.join(map(label, values))} ({count})" if values else count
+    return Line2D([], [], **style, label=text)
+
+
+def save(canvas, path, legend, title, caption, findings):
+    """Adds legend (lines with labels) above and note below; the figure grows by their room."""
+    width, height = canvas.get_size_inches()
+    if legend:
+        letters = max(len(line.get_label()) for line in legend) + 7  # 7: the line and the gap
+        fitting = max(1, int(width * LETTERS_PER_INCH / letters))
+        rows = math.ceil(len(legend) / fitting)
+        columns = math.ceil(len(legend) / rows)  # so that the last one is about as full
+        title = wrap(title, int(width * LETTERS_PER_INCH))
+        place = "outside upper center"
+        canvas.legend(handles=legend, title="\n".join(title), ncols=columns, loc=place)
+        height += 0.15 * (rows + len(title))
+    lines = note(caption, findings, int(width * LETTERS_PER_INCH))
+    canvas.supxlabel("\n".join(lines), x=0.02, ha="left", fontsize=6, linespacing=1.3)
+    canvas.set_size_inches(width, height + 0.11 * len(lines))
+    canvas.savefig(path)
+
+
+def note(caption, findings, letters):
+    """Lines of at most so many letters: the caption, then findings, those of a kind together."""
+    runs = defaultdict(list)
+    for run, what in findings:
+        runs[what].append(run)
+    lines = wrap(caption, letters)
+    for what, names in runs.items():
+        who = ", ".join(names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
+        lines += wrap(f"{who}: {what}", letters, subsequent_indent="  ")
+    if len(lines) > LONGEST_NOTE:
+        lines[LONGEST_NOTE - 1 :] = [f"... {len(findings)} notes in all, listed on the terminal"]
+    return lines

@@ -1,0 +1,145 @@
+"""Mean, spread and paired differences over seeds: numbers in, numbers out."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import stdtr, stdtrit  # Student's t; scipy.stats takes a second to import
+
+BANDS = {
+    "std": "± 1 sample std",
+    "se": "± 1 standard error",
+    "ci95": "95% Student t interval of the mean",
+    "minmax": "least to greatest",
+    "none": "",
+}
+
+
+class RunningMoments:
+    """Count, mean, sample standard deviation and extremes at every x, one curve after the other.
+
+    Curves are joined where their x are equal, exactly. Nothing is interpolated, so every x has its
+    own n, and memory follows the number of x however many curves there are.
+
+    The mean is a sum over n: that of numpy.mean, bit for bit. The sum of squared deviations is
+    kept up to date as by Youngs and Cramer (1971; as stable as Welford 1962, see Chan, Golub and
+    LeVeque 1983) on differences from the first curve, in which a large common mean is gone: std is
+    that of numpy.std(ddof=1) to a few last bits.
+    """
+
+    def __init__(self):
+        self.x = np.empty(0)
+        # n, sum, first value, sum and sum of squares of what is above it, least, greatest
+        self._rows = np.empty((7, 0))
+
+    def add(self, x, y):
+        """One more curve: x (points,) strictly increasing, y (points,)."""
+        if not np.array_equal(x, self.x):
+            self._widen(np.union1d(self.x, x))
+        at = slice(None) if len(x) == len(self.x) else np.searchsorted(self.x, x)
+        n, total, first, above, squares, low, high = self._rows[:, at]
+        first = np.where(n == 0, y, first)
+        n = n + 1
+        above = above + (y - first)
+        squares = squares + (n * (y - first) - above) ** 2 / np.maximum(n * (n - 1), 1)
+        low, high = np.minimum(low, y), np.maximum(high, y)
+        self._rows[:, at] = n, total + y, first, above, squares, low, high
+
+    def _widen(self, x):
+        rows = np.zeros((7, len(x)))
+        rows[-2], rows[-1] = np.inf, -np.inf
+        rows[:, np.searchsorted(x, self.x)] = self._rows
+        self.x, self._rows = x, rows
+
+    @property
+    def n(self):
+        return self._rows[0].astype(int)
+
+    @property
+    def mean(self):
+        return self._rows[1] / self._rows[0]
+
+    @property
+    def std(self):
+        """Sample standard deviation (ddof 1); NaN where there is one curve."""
+        n, squares = self._rows[0], self._rows[4]
+        return np.sqrt(squares / np.where(n > 1, n - 1, np.nan))
+
+    def band(self, kind):
+        """Lower and upper edge of a band in BANDS; NaN where there is one curve."""
+        if kind == "minmax":
+            return np.where(self._rows[0] > 1, self._rows[-2:], np.nan)
+        half = half_width(kind, self.n, self.std)
+        return self.mean - half, self.mean + half
+
+
+def mean_and_std(values):
+    """Mean and sample standard deviation over runs: values (runs, ...) to (...) each.
+
+    NaN where there is too little: no run for the mean, one for the standard deviation.
+    """
+    n = len(values)
+    nothing = np.full(np.shape(values)[1:], np.nan)
+    mean = np.mean(values, axis=0) if n > 0 else nothing
+    return mean, np.std(values, axis=0, ddof=1) if n > 1 else nothing
+
+
+def half_width(kind, n, std):
+    """How far the band `kind` (std, se or ci95) reaches to either side of the mean."""
+    if kind == "std":
+        return std
+    if kind == "se":
+        return std / np.sqrt(n)
+    counts, where = np.unique(n, return_inverse=True)  # few counts, many x
+    return stdtrit(counts - 1.0, 0.975)[where] * std / np.sqrt(n)
+
+
+class Difference(NamedTuple):
+    """Mean of paired differences, its 95% t interval, and the two-sided p of a mean of 0."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+def paired_difference(differences):
+    """The Difference that paired differences (n,) show by a paired t test; NaN for n < 2."""
+    n = len(differences)
+    if n < 2:
+        return Difference(n, *[np.nan] * 4)
+    mean, std = np.mean(differences), np.std(differences, ddof=1)
+    half = half_width("ci95", n, std)
+    if std == 0:  # t is 0/0, or infinite
+        return Difference(n, mean, mean, mean, float(mean == 0))
+    p = 2 * stdtr(n - 1, -abs(mean) / (std / np.sqrt(n)))
+    return Difference(n, mean, mean - half, mean + half, p)
+
+
+def holm(p):
+    """p values (m,) corrected for being m, by the step-down method of Holm (1979).
+
+    NaN is a test that could not be made: it stays NaN and is not counted.
+    """
+    p = np.asarray(p, dtype=float)
+    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # NaN sort last
+    factors = np.arange(len(order), 0, -1)
+    corrected = np.full(len(p), np.nan)
+    corrected[order] = np.minimum(np.maximum.accumulate(factors * p[order]), 1)
+    return corrected
+
+
+def with_std(mean, std):
+    """0.9712 ± 0.0012: std to two figures, the mean to as many places."""
+    if std > 0:
+        places = decimals(std)
+        return f"{mean:.{places}f} ± {std:.{places}f}"
+    if math.isnan(mean):
+        return ""
+    return f"{mean:.4g} ± 0" if std == 0 else f"{mean:.4g}"
+
+
+def decimals(spread):
+    """Places after the point that show two figures of a spread above 0."""
+    return max(0, 1 - math.floor(math.log10(spread)))

@@ -1,0 +1,271 @@
+"""What analysis.dataset counts, predicts and draws, and how it refuses."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis import dataset as command
+from mlp.data import Dataset
+from mlp.network import MLP
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run of each model on few synthetic points: {"mlp": folder, "scalar": folder}."""
+    where = tmp_path_factory.mktemp("runs")
+    settings = "dataset.num_train=2000 dataset.num_val=300 dataset.seed=5 epochs=1 name=few"
+    arguments = ["-m", "model=mlp,scalar", "model.hidden_sizes=[4]", *settings.split()]
+    subprocess.run([sys.executable, ROOT / "run.py", *arguments], cwd=where, check=True)
+    results = where.glob("outputs/few/*/result.json")
+    return {
+        json.loads(path.read_text())["config"]["model"]["name"]: path.parent for path in results
+    }
+
+
+@pytest.fixture
+def folder(runs, tmp_path):
+    """A run folder to spoil."""
+    return shutil.copytree(runs["mlp"], tmp_path / "run")
+
+
+@pytest.fixture
+def linear():
+    """A network without hidden layer: weights (n_in, n_out), bias (n_out,) -> MLP."""
+
+    def linear(weights, bias):
+        network = MLP(np.shape(weights), dtype=np.float64)
+        network.load_state({"weights_0": weights, "bias_0": bias})
+        return network
+
+    return linear
+
+
+@pytest.fixture
+def images():
+    """2 x 2 pixels of three classes: the pixel of that number is 200, of 255 at most."""
+    labels = np.array([0, 1, 2, 2, 1, 0], np.uint8)
+    inputs = np.zeros((6, 4), np.uint8)
+    inputs[np.arange(6), labels] = 200
+    inputs[-1, 3] = 255
+    return Dataset((inputs, labels), (inputs, labels), 3, 0.0, 1 / 255)
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+# What is loaded
+
+
+def test_without_a_run_the_settings_are_the_defaults_of_the_configuration():
+    assert command.dataset_settings("synth").num_train == 60_000
+    assert command.dataset_settings("mnist").normalize == "unit"
+    assert command.dataset_settings("some/where.npz").path == "some/where.npz"
+
+
+def test_with_a_run_the_settings_are_its_own(runs):
+    settings = command.dataset_settings("synth", runs["mlp"])
+    assert (settings.num_train, settings.num_val, settings.seed) == (2000, 300, 5)
+
+
+@pytest.mark.parametrize("model", ["mlp", "scalar"])
+def test_the_network_is_the_one_that_the_run_measured(runs, model):
+    network = command.load_network(runs[model])
+    dataset = command.load_dataset(command.dataset_settings("synth", runs[model]))
+    inputs, labels = dataset.held_out
+    p = command.probabilities(network, command.normalised(dataset, inputs))
+    metrics = json.loads((runs[model] / "result.json").read_text())["metrics"]
+    assert np.mean(p.argmax(axis=1) == labels) == metrics["val_accuracy"]
+    assert np.mean(-np.log(p[np.arange(300), labels])) == pytest.approx(metrics["val_loss"], 1e-5)
+
+
+def test_probabilities_are_the_same_in_one_batch_or_in_many(linear):
+    network = linear([[1.0, -1.0, 0.5]], [0.0, 0.3, 0.0])
+    inputs = np.linspace(-3, 3, 2 * network.max_batch + 1).reshape(-1, 1)
+    exps = np.exp(inputs * [1, -1, 0.5] + [0, 0.3, 0])
+    p = exps / exps.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(command.probabilities(network, inputs), p, rtol=1e-12)
+
+
+# What is counted
+
+
+def test_counts_and_ranges_are_told(images):
+    images.held_out = images.held_out[0][:2], images.held_out[1][:2]
+    assert command.describe(images, "test").splitlines() == [
+        "4 features, from 0 to 255 as stored, from 0 to 1 as a network sees them",
+        "class   training       test",
+        "    0          2          1",
+        "    1          2          1",
+        "    2          2          0",
+        "  all          6          2",
+    ]
+
+
+def test_confusion_has_a_row_for_each_true_class():
+    labels, predicted = np.array([0, 0, 2, 2, 2], np.uint8), np.array([0, 1, 1, 1, 2])
+    assert command.confusion(labels, predicted, 3).tolist() == [[1, 1, 0], [0, 0, 0], [0, 2, 1]]
+
+
+def test_mistakes_are_the_wrong_ones_surest_first():
+    p = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
+    assert command.confident_mistakes(p, np.array([0, 1, 0, 1])).tolist() == [2, 1]
+
+
+# What is drawn
+
+
+def test_examples_stand_in_the_row_of_their_class(images):
+    page = command.draw(images, "validation", is_images=True)
+    grid = page.axes[3].images[0].get_array()
+    assert grid.shape == (3 * 2, command.PER_CLASS * 2)
+    for label in range(3):
+        pixels = grid[2 * label : 2 * label + 2, :4].reshape(2, 2, 2).swapaxes(0, 1).reshape(2, 4)
+        assert (pixels[:, label] == 200).all() and (np.delete(pixels[:, :3], label, 1) == 0).all()
+
+
+def test_predictions_are_drawn_as_confusion_matrix_and_mistakes(images, linear):
+    to_class_1 = [[0, 2, 0], [0, 2, 0], [0, 0, 5], [0, 0, 0]]  # both of 0 are taken for 1
+    page = command.draw(images, "validation", True, linear(to_class_1, [0, 0, 0]))
+    matrix = next(axes for axes in page.axes if axes.get_ylabel() == "true class")
+    assert texts(matrix) == ["0", "2", "0", "0", "2", "0", "0", "0", "2"]
+    assert "4 of 6 validation examples right: 66.67%" in [
+        part._suptitle.get_text() for part in page.findobj(lambda a: getattr(a, "_suptitle", None))
+    ]
+    p = np.exp(2 * 200 / 255) / (np.exp(2 * 200 / 255) + 2)
+    titles = [axes.get_title() for axes in page.axes if axes.get_title().startswith("true")]
+    assert titles == [f"true 0\npredicted 1: {p:.1%}"] * 2
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_decision_boundary_is_where_the_two_most_probable_classes_meet(linear, n_classes):
+    points = np.random.default_rng(0).normal(size=(50, 2)) * 100 + 500
+    labels = np.arange(50) % n_classes
+    dataset = Dataset((points + 1, labels), (points, labels), n_classes, offset=500, scale=0.01)
+    # class 1 against class 0: 3 x1 + x2 = 0.6; class 2, if there is one, has no chance
+    network = linear([[0, 3, 0], [0, 1, 0]], [0, -0.6, -99])
+    if n_classes == 2:
+        network = linear([[0, 3], [0, 1]], [0, -0.6])
+    page = command.draw(dataset, "validation", False, network)
+    axes = next(axes for axes in page.axes if axes.get_xlabel().startswith("feature 1"))
+    corners = np.concatenate([contour.get_paths()[0].vertices for contour in axes.collections])
+    assert len(corners) > 100
+    np.testing.assert_allclose(corners @ [3, 1], 0.6, atol=1e-2)
+    assert axes.get_aspect() == 1
+    drawn = np.concatenate([line.get_xydata() for line in axes.lines[:n_classes]])
+    expected = (points - 500) / 100
+    np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0))
+
+
+def test_shading_is_white_in_doubt_and_the_colour_of_the_class_otherwise():
+    red, blue = (1, 0, 0), (0, 0, 1)
+    doubt, first, second = command.tint(np.array([[0.5, 0.5], [1, 0], [0.1, 0.9]]), [red, blue])
+    np.testing.assert_allclose(doubt, 1)
+    np.testing.assert_allclose(first, [1, 0.6, 0.6])
+    assert second[2] == 1 and 0.6 < second[0] == second[1] < 0.7
+
+
+# The command
+
+
+def test_the_figure_goes_beside_the_run_unless_told_otherwise(runs, capsys):
+    command.main(["synth", "--run", str(runs["scalar"])])
+    figure = runs["scalar"] / "dataset-synth.png"
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("synth: 2 features") and printed[-1] == f"wrote {figure}"
+    assert printed[-2].split() == ["all", "2,000", "300"]
+
+
+def test_a_file_of_ones_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    labels = np.arange(40) % 3
+    np.savez("mine.npz", x_train=np.random.default_rng(0).normal(size=(40, 5)), y_train=labels)
+    command.main(["mine.npz"])
+    assert (tmp_path / "dataset-mine.png").exists()
+    command.main(["mine.npz", "--out", "mine.pdf"])
+    assert (tmp_path / "mine.pdf").read_bytes().startswith(b"%PDF")
+    assert "all         32          8" in capsys.readouterr().out
+
+
+def refused(arguments, capsys):
+    """The one line with which the command refuses."""
+    with pytest.raises(SystemExit) as end:
+        command.main([str(argument) for argument in arguments])
+    assert end.value.code != 0
+    (line,) = capsys.readouterr().err.splitlines()
+    return line.removeprefix("python -m analysis.dataset: ")
+
+
+@pytest.mark.parametrize(
+    "arguments, line",
+    [
+        (["mnits"], "did you mean mnist"),
+        (["nothing"], "known are synth, mnist, fashion_mnist, digits, FILE.npz"),
+        (["npz"], "known are"),
+        (["nothing.npz"], "nothing.npz does not exist"),
+        (["synth", "--run", "nowhere"], "nowhere is not a run folder"),
+        (["synth", "--out", "nowhere/synth.png"], "nowhere is no folder"),
+        (["synth", "--out", "synth.xyz"], "must be one of png"),
+    ],
+)
+def test_a_wrong_name_folder_or_file_is_refused_in_one_line(arguments, line, capsys):
+    assert line in refused(arguments, capsys)
+
+
+def test_a_figure_that_cannot_be_written(runs, tmp_path, capsys):
+    (tmp_path / "folder.png").mkdir()
+    run = ["--run", runs["mlp"]]
+    assert "folder.png" in refused(["synth", *run, "--out", tmp_path / "folder.png"], capsys)
+
+
+def test_a_run_on_another_dataset(runs, capsys):
+    assert refused(["mnist", "--run", runs["mlp"]], capsys).endswith(
+        "is a run on synth, not on mnist"
+    )
+
+
+def test_data_that_cannot_be_read(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MLP_DATA_DIR", str(tmp_path))
+    (tmp_path / "mnist").mkdir()
+    (tmp_path / "mnist" / "train-images-idx3-ubyte").write_text("not images")
+    assert "train-images-idx3-ubyte can't be used" in refused(["mnist"], capsys)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_a_checkpoint_that_is_damaged_or_missing(folder, content, capsys):
+    checkpoint = folder / "checkpoint.npz"
+    checkpoint.unlink() if content is None else checkpoint.write_bytes(content)
+    assert f"{checkpoint} is missing, or" in refused(["synth", "--run", folder], capsys)
+
+
+def test_parameters_that_diverged(folder, capsys):
+    state = dict(np.load(folder / "checkpoint.npz"))
+    state["weights_0"][0, 0] = np.nan
+    np.savez(folder / "checkpoint.npz", **state)
+    assert "not all parameters are finite" in refused(["synth", "--run", folder], capsys)
+
+
+def test_a_result_that_is_no_configuration(folder, capsys):
+    path = folder / "result.json"
+    path.write_text("{")
+    assert "no readable result.json" in refused(["synth", "--run", folder], capsys)
+    path.write_text('{"config": {"sede": 1}}')
+    assert re.search("result.json: unknown key sede", refused(["synth", "--run", folder], capsys))
+
+
+def test_data_of_another_shape_than_the_networks(folder, tmp_path, capsys):
+    result = json.loads((folder / "result.json").read_text())
+    result["config"]["dataset"] = dict(name="npz", path="a.npz", seed=0, normalize="none")
+    (folder / "result.json").write_text(json.dumps(result))
+    np.savez(tmp_path / "a.npz", x_train=np.zeros((9, 5)), y_train=np.arange(9) % 3)
+    line = refused([tmp_path / "a.npz", "--run", folder], capsys)
+    assert "a network of 2 features and 2 classes" in line and "has 5 and 3" in line

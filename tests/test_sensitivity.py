@@ -1,0 +1,136 @@
+"""analysis.sensitivity: what is drawn where, its words, its refusals."""
+
+import re
+
+import numpy as np
+import pytest
+from made_up import CONFIG, error_line, write_run
+
+from analysis import figure, sensitivity
+
+LRS = (0.01, 0.03, 0.1)
+
+
+def write_sweep(folder, **values):
+    """Three seeds of each lr and of each combination with one more key's values."""
+    for lr in LRS:
+        for name, config in values.items():
+            for seed in range(3):
+                path = folder / f"{lr}-{name}-{seed}"
+                write_run(path, [2.0] * 3 + [lr + seed / 10], lr=lr, seed=seed, **config)
+
+
+@pytest.fixture
+def pages(monkeypatch):
+    """The figures that are saved."""
+    saved, save = [], figure.save
+    monkeypatch.setattr(figure, "save", lambda page, *args: (saved.append(page), save(page, *args)))
+    return saved
+
+
+def run(folder, *options):
+    """The text in the SVG that the command writes."""
+    sensitivity.main([str(folder), *options, "--out", str(folder / "a.svg")])
+    return re.findall(r"<text[^>]*>([^<]*)</text>", (folder / "a.svg").read_text())
+
+
+def test_dots_are_seeds_and_bars_mean_and_std(tmp_path, pages):
+    write_sweep(tmp_path, only={})
+    text = run(tmp_path, "--x", "lr", "--metric", "val_loss")
+    assert {"lr", "val loss (nats)", "n=3", "0.01", "0.03", "0.1"} <= set(text)
+    (axes,) = pages[0].axes
+    assert axes.get_xscale() == "log"
+    (bars,) = axes.containers
+    finals = np.array(LRS)[:, None] + np.arange(3) / 10 + 0.1
+    assert np.array_equal(bars.lines[0].get_xdata(), LRS)
+    np.testing.assert_allclose(bars.lines[0].get_ydata(), finals.mean(axis=1))
+    ends = np.array(bars.lines[2][0].get_segments())[:, :, 1]
+    std = finals.std(axis=1, ddof=1)
+    np.testing.assert_allclose(ends.T, [finals.mean(axis=1) - std, finals.mean(axis=1) + std])
+    (dots,) = (line for line in axes.lines if line.get_marker() == ".")
+    np.testing.assert_allclose(dots.get_xdata(), np.repeat(LRS, 3))
+    np.testing.assert_allclose(dots.get_ydata(), finals.ravel())
+
+
+def test_a_second_hyperparameter_is_colour(tmp_path, pages):
+    write_sweep(tmp_path, small={"batch_size": 16}, large={"batch_size": 32})
+    text = run(tmp_path, "--x", "lr")
+    assert {"batch_size", "16 (n=3)", "32 (n=3)"} <= set(text)
+    colours = {bars.lines[0].get_color() for bars in pages[0].axes[0].containers}
+    assert len(colours) == 2
+
+
+def test_words_stand_side_by_side(tmp_path, pages):
+    models = {name: {"model": CONFIG["model"] | {"activation": name}} for name in ("relu", "tanh")}
+    write_sweep(tmp_path, **models)
+    assert {"relu", "tanh"} <= set(run(tmp_path, "--x", "model.activation"))
+    assert list(pages[0].axes[0].get_xticks()) == [0, 1]
+
+
+def test_a_value_of_which_no_run_counts_is_a_cross_and_a_gap(tmp_path, pages):
+    write_sweep(tmp_path, only={})
+    write_run(tmp_path / "bad", [2.0] * 4, status="diverged", lr=1.0)
+    text = run(tmp_path, "--x", "lr")
+    assert "n=0-3" in text and "bad: diverged" in text
+    (axes,) = pages[0].axes
+    (cross,) = (line for line in axes.lines if line.get_marker() == "x")
+    assert list(cross.get_xdata()) == [1.0]
+    assert axes.get_xlim()[1] > 1
+    assert np.isnan(axes.containers[0].lines[0].get_ydata()[-1])
+
+
+def test_two_hyperparameters_are_a_heat_map(tmp_path, pages):
+    write_sweep(tmp_path, small={"batch_size": 16}, large={"batch_size": 32})
+    write_run(tmp_path / "bad", [2.0] * 4, status="failed", lr=0.1, batch_size=32, seed=3)
+    write_run(tmp_path / "worse", [2.0] * 4, status="failed", lr=9.0, batch_size=16)
+    text = run(tmp_path, "--x", "lr,batch_size")
+    axes = pages[0].axes[0]
+    grid = axes.images[0].get_array()
+    assert grid.shape == (2, 4)
+    np.testing.assert_allclose(grid[:, :3], np.tile(0.8 - np.array(LRS), (2, 1)))
+    assert np.ma.getmaskarray(grid)[:, 3].all() or np.isnan(grid[:, 3]).all()
+    assert text.count("± 0.10") == 6
+    assert {"n=3 of 4", "n=0 of 1", "val accuracy", "lr", "batch_size"} <= set(text)
+
+
+@pytest.mark.parametrize("x", ["lr", "lr,batch_size"])
+def test_a_third_hyperparameter_makes_panels_of_heat_maps(tmp_path, pages, x):
+    values = {
+        f"{size}{epochs}": {"batch_size": size, "epochs": epochs}
+        for size in (16, 32)
+        for epochs in (1, 2)
+    }
+    write_sweep(tmp_path, **values)
+    text = run(tmp_path, "--x", x)
+    assert {"epochs=1", "epochs=2"} <= set(text)
+    assert [len(axes.images) for axes in pages[0].axes[:2]] == [1, 1]
+
+
+def test_the_figure_has_a_name_of_its_own(tmp_path, capsys):
+    write_sweep(tmp_path, only={})
+    sensitivity.main([str(tmp_path), "--x", "lr"])
+    assert capsys.readouterr().out == f"wrote {tmp_path}/sensitivity-lr-val_accuracy.png\n"
+    assert (tmp_path / "sensitivity-lr-val_accuracy.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ([], "the following arguments are required: --x"),
+        (["--x", "batch_size"], "--x: unknown 'batch_size'; known are lr"),
+        (["--x", "lr,lr,lr"], "--x wants one key or two, got 3"),
+        (["--x", "lr", "--metric", "loss"], "--metric: unknown 'loss'"),
+        (["--x", "lr", "--out", "a.txt"], "--out a.txt: its ending must be one of"),
+    ],
+)
+def test_refusals_are_one_line(tmp_path, capsys, options, what):
+    write_sweep(tmp_path, only={})
+    line = error_line(capsys, sensitivity.main, tmp_path, *options)
+    assert line.startswith("python -m analysis.sensitivity: ")
+    assert what in line
+
+
+def test_help_has_an_example(capsys):
+    with pytest.raises(SystemExit):
+        sensitivity.main(["--help"])
+    assert "\nexample: python -m analysis.sensitivity outputs/" in capsys.readouterr().out

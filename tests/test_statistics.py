@@ -1,0 +1,134 @@
+import statistics
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from analysis.statistics import (
+    BANDS,
+    RunningMoments,
+    half_width,
+    holm,
+    mean_and_std,
+    paired_difference,
+    with_std,
+)
+
+
+def moments_of(*curves):
+    moments = RunningMoments()
+    for x, y in curves:
+        moments.add(np.asarray(x, float), np.asarray(y, float))
+    return moments
+
+
+def test_moments_are_numpys_on_the_raw_values():
+    x = np.arange(1.0, 2001.0)
+    runs = np.random.default_rng(0).gamma(1, 2, (7, len(x)))
+    moments = moments_of(*((x, y) for y in runs))
+    assert np.array_equal(moments.x, x)
+    assert np.array_equal(moments.n, np.full(len(x), 7))
+    assert np.array_equal(moments.mean, runs.mean(axis=0))
+    np.testing.assert_allclose(moments.std, runs.std(axis=0, ddof=1), rtol=2e-15)
+    assert np.array_equal(moments.band("minmax"), [runs.min(axis=0), runs.max(axis=0)])
+
+
+def test_std_keeps_its_digits_under_a_large_mean():
+    runs = 1e6 + 1e-3 * np.random.default_rng(1).standard_normal((5, 300))
+    moments = moments_of(*((range(300), y) for y in runs))
+    exact = [statistics.stdev(values) for values in runs.T.tolist()]  # in fractions
+    np.testing.assert_allclose(moments.std, exact, rtol=2e-15)
+
+
+def test_equal_curves_have_no_spread():
+    moments = moments_of(*[(range(100), np.linspace(0.1, 3, 100))] * 3)
+    assert not moments.std.any()
+
+
+def test_one_curve_has_no_std_and_no_band():
+    moments = moments_of(([1, 2], [3, 5]))
+    assert np.array_equal(moments.mean, [3, 5])
+    assert np.isnan(moments.std).all()
+    for kind in BANDS.keys() - {"none"}:
+        assert np.isnan(moments.band(kind)).all()
+
+
+def test_curves_are_joined_where_x_are_equal_and_nowhere_else():
+    moments = moments_of(([2, 3], [1, 2]), ([1, 3, 5], [10, 4, 20]), ([3], [9]))
+    assert np.array_equal(moments.x, [1, 2, 3, 5])
+    assert np.array_equal(moments.n, [1, 1, 3, 1])
+    assert np.array_equal(moments.mean, [10, 1, 5, 20])
+    np.testing.assert_allclose(moments.std, [np.nan, np.nan, np.std([2, 4, 9], ddof=1), np.nan])
+
+
+def test_bands_are_as_wide_as_they_say():
+    runs = np.random.default_rng(2).standard_normal((4, 3))
+    moments = moments_of(*((range(3), y) for y in runs))
+    mean, std = runs.mean(axis=0), runs.std(axis=0, ddof=1)
+    np.testing.assert_allclose(moments.band("std"), [mean - std, mean + std])
+    se = scipy.stats.sem(runs)
+    np.testing.assert_allclose(moments.band("se"), [mean - se, mean + se])
+    low, high = scipy.stats.t.interval(0.95, 3, mean, se)
+    np.testing.assert_allclose(moments.band("ci95"), [low, high], rtol=1e-12)
+
+
+def test_the_t_interval_follows_each_n():
+    n, std = np.array([2, 3, 2, 10]), np.ones(4)
+    wanted = scipy.stats.t.ppf(0.975, n - 1) / np.sqrt(n)
+    np.testing.assert_allclose(half_width("ci95", n, std), wanted, rtol=1e-12)
+
+
+def test_mean_and_std_need_one_and_two_runs():
+    assert np.isnan(mean_and_std(np.empty((0, 2)))).all()
+    mean, std = mean_and_std(np.array([[1.0, 2.0]]))
+    assert np.array_equal(mean, [1, 2])
+    assert np.isnan(std).all()
+    np.testing.assert_allclose(mean_and_std(np.array([1.0, 4.0])), [2.5, np.sqrt(4.5)])
+
+
+def test_paired_difference_is_scipys_paired_t_test():
+    a, b = np.random.default_rng(3).standard_normal((2, 6))
+    wanted = scipy.stats.ttest_rel(a, b)
+    interval = wanted.confidence_interval(0.95)
+    got = paired_difference(a - b)
+    assert got.n == 6
+    wanted = [np.mean(a - b), interval.low, interval.high, wanted.pvalue]
+    np.testing.assert_allclose(got[1:], wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("differences", [[], [0.5]])
+def test_fewer_than_two_pairs_say_nothing(differences):
+    got = paired_difference(np.array(differences))
+    assert got.n == len(differences)
+    assert np.isnan(got[1:]).all()
+
+
+def test_differences_without_spread():
+    assert paired_difference(np.zeros(3)) == (3, 0, 0, 0, 1)
+    assert paired_difference(np.full(3, 0.5)) == (3, 0.5, 0.5, 0.5, 0)
+
+
+def test_holm_by_hand():
+    # Sorted: .005 x 4 = .02, .01 x 3 = .03, .03 x 2 = .06, .04 x 1 = .04, but no less than .06.
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_stops_at_one_and_leaves_out_what_was_not_tested():
+    np.testing.assert_allclose(holm([0.7, np.nan, 0.4]), [0.8, np.nan, 0.8])
+    np.testing.assert_allclose(holm([0.9, 0.6]), [1, 1])
+    assert len(holm([])) == 0
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "text"),
+    [
+        (0.97123, 0.00123, "0.9712 ± 0.0012"),
+        (2.5, 0.5, "2.50 ± 0.50"),
+        (1234.4, 25.0, "1234 ± 25"),
+        (0.5, 0.0, "0.5 ± 0"),
+        (0.51239, np.nan, "0.5124"),
+        (np.nan, np.nan, ""),
+    ],
+)
+def test_numbers_are_rounded_by_their_spread(mean, std, text):
+    assert with_std(mean, std) == text

@@ -1,0 +1,173 @@
+"""analysis.table: its numbers against NumPy and SciPy, its layouts, its refusals."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+import scipy.stats
+from made_up import error_line, write_run
+
+from analysis import table
+
+LRS = (0.01, 0.1, 1.0)
+FINAL = np.array([[0.5, 0.4, 0.3], [0.2, 0.25, 0.15], [0.9, 0.2, 0.45]])  # final train_loss
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    for lr, finals in zip(LRS, FINAL, strict=True):
+        for seed, final in enumerate(finals):
+            write_run(tmp_path / f"lr={lr},seed={seed}", [2.0] * 3 + [final], lr=lr, seed=seed)
+    return tmp_path
+
+
+def printed(capsys, *arguments):
+    table.main(list(map(str, arguments)))
+    return capsys.readouterr().out
+
+
+def rows(capsys, *arguments):
+    """The CSV's rows by lr."""
+    text = printed(capsys, *arguments, "--format", "csv")
+    return {row["lr"]: row for row in csv.DictReader(io.StringIO(text))}
+
+
+def test_mean_and_std_are_numpys_best_first(sweep, capsys):
+    got = rows(capsys, sweep)
+    assert list(got) == ["0.1", "0.01", "1.0"]
+    assert [row["best"] for row in got.values()] == ["True", "False", "False"]
+    for lr, finals in zip(LRS, FINAL, strict=True):
+        row = got[str(lr)]
+        assert row["n"] == "3"
+        for name, values in {"train_loss": finals, "val_accuracy": 0.9 - finals}.items():
+            assert float(row[f"{name}_mean"]) == values.mean()
+            assert float(row[f"{name}_std"]) == values.std(ddof=1)
+
+
+def test_runs_that_ended_badly_are_counted(sweep, capsys):
+    for seed, status in enumerate(["diverged", "diverged", "failed", "interrupted"]):
+        path = sweep / f"lr=10.0,seed={seed}"
+        write_run(path, [2.0] * 4, status=status, lr=10.0, seed=seed)
+    got = rows(capsys, sweep)["10.0"]
+    assert (got["n"], got["diverged"], got["failed"]) == ("0", "2", "1")
+    assert got["val_loss_mean"] == got["val_loss_std"] == ""
+    assert list(rows(capsys, sweep))[-1] == "10.0"
+    table.main([str(sweep)])
+    assert "note: lr=10.0,seed=3: interrupted" in capsys.readouterr().err
+
+
+def test_a_loss_is_best_where_it_is_least(sweep, capsys):
+    for lr in (0.01, 0.1):  # the accuracies of these are now the other way round
+        for seed in range(3):
+            path = sweep / f"lr={lr},seed={seed}" / "result.json"
+            path.write_text(path.read_text().replace('"val_accuracy": ', '"val_accuracy": -'))
+    assert next(iter(rows(capsys, sweep))) == "1.0"
+    assert next(iter(rows(capsys, sweep, "--metric", "val_loss"))) == "0.1"
+
+
+def test_the_baseline_is_compared_on_shared_seeds(sweep, capsys):
+    write_run(sweep / "more", [2.0] * 3 + [0.3], lr=1.0, seed=3)  # a seed that 0.01 hasn't
+    got = rows(capsys, sweep, "--baseline", "lr=0.01")
+    tests = {}
+    for lr, finals in zip(LRS[1:], FINAL[1:], strict=True):
+        row, test = got[str(lr)], scipy.stats.ttest_rel(-finals, -FINAL[0])
+        interval = test.confidence_interval(0.95)
+        assert row["pairs"] == "3"
+        wanted = [np.mean(FINAL[0] - finals), interval.low, interval.high, test.pvalue]
+        numbers = [float(row[key]) for key in ("difference", "low", "high", "p")]
+        np.testing.assert_allclose(numbers, wanted, rtol=1e-10)
+        tests[lr] = test.pvalue
+    assert tests[0.1] < tests[1.0]
+    np.testing.assert_allclose(float(got["0.1"]["p_holm"]), 2 * tests[0.1], rtol=1e-10)
+    wanted = max(2 * tests[0.1], tests[1.0])
+    np.testing.assert_allclose(float(got["1.0"]["p_holm"]), wanted, rtol=1e-10)
+    assert got["0.01"]["pairs"] == got["0.01"]["p"] == ""
+
+
+def test_too_few_pairs_have_no_interval(sweep, capsys):
+    write_run(sweep / "alone", [2.0] * 4, lr=5.0, seed=0)
+    write_run(sweep / "other", [2.0] * 4, lr=6.0, seed=7)
+    got = rows(capsys, sweep, "--baseline", "lr=0.01")
+    assert [got[lr]["pairs"] for lr in ("5.0", "6.0")] == ["1", "0"]
+    assert got["5.0"]["low"] == got["5.0"]["p_holm"] == ""
+    assert "5.0" in printed(capsys, sweep, "--baseline", "lr=0.01")
+
+
+def test_the_test_set_marks_no_best(tmp_path, capsys):
+    for lr in (0.1, 0.2):
+        write_run(tmp_path / str(lr), [2.0] * 3 + [lr], on="test", lr=lr)
+    got = rows(capsys, tmp_path)
+    assert list(got) == ["0.1", "0.2"]
+    assert {row["best"] for row in got.values()} == {"False"}
+    assert got["0.1"]["test_accuracy_mean"] == "0.8"
+
+
+def test_text(sweep, capsys):
+    head, best, middle, *_, caption = printed(capsys, sweep, "--baseline", "lr=0.1").splitlines()
+    assert " ".join(head.split()) == (
+        "lr n diverged failed train_loss train_accuracy val_loss val_accuracy "
+        "difference 95% interval p (Holm) pairs"
+    )
+    assert best.startswith("0.1   3  0         0       0.200 ± 0.050")
+    assert best.endswith("0.700 ± 0.050 *")
+    assert middle.startswith("0.01  3 ")
+    assert middle.split()[-6:] == ["-0.20", "-0.42", "to", "+0.02", "0.11", "3"]
+    assert caption == (
+        "mean ± sample std of n runs, sorted by val_accuracy; "
+        "difference in val_accuracy from lr=0.1 on shared seeds (pairs)"
+    )
+
+
+def test_markdown(sweep, capsys):
+    write_run(sweep / "odd", [2.0] * 4, optimizer={"name": "a|b"})
+    lines = printed(capsys, sweep, "--by", "optimizer,lr", "--format", "md").splitlines()
+    assert {line.replace(r"\|", "").count("|") for line in lines[:6]} == {10}
+    assert set(lines[1]) == set("| -")
+    assert "**0.700 ± 0.050**" in lines[2]
+    assert lines[5].startswith(r"| a\|b")
+
+
+def test_tex(sweep, capsys):
+    write_run(sweep / "odd", [2.0] * 4, optimizer={"name": r"50%_$&#{}~^\x"})
+    lines = printed(capsys, sweep, "--by", "optimizer,lr", "--format", "tex").splitlines()
+    assert lines[1] == r"\begin{tabular}{lllllllll}"
+    assert r"train\_loss" in lines[3]
+    assert r"\textbf{0.700 $\pm$ 0.050}" in lines[5]
+    escaped = r"50\%\_\$\&\#\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}x"
+    assert lines[8].startswith(f"{escaped} & 0.1 ")
+    assert lines[8].endswith(r"\\")
+    assert lines[-1] == r"\end{tabular}"
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--metric", "val_acuracy"], "--metric: unknown 'val_acuracy'; did you mean val_accuracy"),
+        (["--metric", "test_loss"], "--metric: unknown 'test_loss'"),
+        (["--baseline", "lr=7"], "--baseline lr=7 must be one group; it is no group"),
+        (["--baseline", "lr"], "--baseline wants KEY=VALUE"),
+        (["--baseline", "batch_size=16"], "--baseline: unknown 'batch_size'; known are lr"),
+        (["--by", "batch_size", "--baseline", "batch_size=16"], "several runs of one seed"),
+        (["--where", "lr=0.1", "--baseline", "lr=0.1"], "unknown 'lr'; known are none"),
+        (["--format", "html"], "invalid choice: 'html'"),
+    ],
+)
+def test_refusals_are_one_line(sweep, capsys, options, what):
+    line = error_line(capsys, table.main, sweep, *options)
+    assert line.startswith("python -m analysis.table: ")
+    assert what in line
+
+
+def test_a_baseline_must_be_one_group(sweep, capsys):
+    write_run(sweep / "large", [2.0] * 4, lr=0.1, batch_size=32)
+    line = error_line(capsys, table.main, sweep, "--baseline", "lr=0.1")
+    assert "it is lr=0.1,batch_size=16 and lr=0.1,batch_size=32" in line
+    conditions = ["--baseline", "lr=0.1", "--baseline", "batch_size=16"]
+    assert "from lr=0.1,batch_size=16 on" in printed(capsys, sweep, *conditions)
+
+
+def test_help_has_an_example(capsys):
+    with pytest.raises(SystemExit):
+        table.main(["--help"])
+    assert "\nexample: python -m analysis.table outputs/" in capsys.readouterr().out
