@@ -258,3 +258,10 @@ def test_contradictions_are_refused(choices, changes, answer):
 )
 def test_settings_that_go_together_are_accepted(changes):
     assert complaint(tree(**changes)) == ""
+
+
+@pytest.mark.parametrize(("key", "field", "variants"), SETTINGS)
+def test_the_readme_lists_every_key_with_what_is_legal_and_what_it_means(key, field, variants):
+    rows = (CONF.parent / "README.md").read_text(encoding="utf-8").splitlines()
+    of_key = [row for row in rows if row.startswith(f"| `{key}` |")]
+    assert any(schema.legal(field) in row and field.metadata["meaning"] in row for row in of_key)
