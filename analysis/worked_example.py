@@ -7,13 +7,12 @@ formula that gives it from the lines above; the code reads in the same order.
 from argparse import ArgumentParser
 
 from mlp.scalar import (
-    cross_entropy,
     linear,
     linear_backward,
     linear_backward_weights,
     sigmoid,
     sigmoid_backward,
-    softmax,
+    softmax_cross_entropy,
     softmax_cross_entropy_backward,
 )
 
@@ -37,8 +36,9 @@ def main(argv=None):
     k = show("k", linear(x, W, b), "k_j = sum_i x_i W_ij + b_j")
     h = show("h", sigmoid(k), "h_j = 1 / (1 + exp(-k_j))")
     o = show("o", linear(h, V, c), "o_j = sum_i h_i V_ij + c_j")
-    y = show("y", softmax(o), "y_j = exp(o_j) / sum_i exp(o_i)")
-    show("l", cross_entropy(o, 0), "l = -log y_0, in nats")
+    y, loss = softmax_cross_entropy(o, 0)
+    show("y", y, "y_j = exp(o_j) / sum_i exp(o_i)")
+    show("l", loss, "l = -log y_0, in nats")
 
     print("\nBackward, by the chain rule")
     do = show("dl/do", softmax_cross_entropy_backward(y, 0), "dl/do_j = y_j - [j = 0]")

@@ -300,7 +300,7 @@ Settings (key=value)
 {settings}
 
 Examples
-  python run.py lr=0.03 epochs=2 seed=1
+  python run.py lr=0.3 epochs=3 seed=1
   python run.py experiment=mnist model.hidden_sizes=[500,300] model.activation=relu lr=0.1
   python run.py -m experiment=mnist lr=0.001,0.003,0.01,0.03 seed='range(3)' name=lr-sweep
 

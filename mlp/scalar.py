@@ -51,18 +51,15 @@ def sigmoid_backward(grad_h, h):
     return [g * h_j * (1 - h_j) for g, h_j in zip(grad_h, h)]
 
 
-def softmax(o):
-    """y_i = exp(o_i - m) / sum_j exp(o_j - m); m = max o cancels and keeps exp within range."""
+def softmax_cross_entropy(o, label):
+    """y_i = exp(o_i - m) / sum_j exp(o_j - m) and l = log(sum_j exp(o_j - m)) - (o_c - m), in nats.
+
+    l is -log y_c. m = max o cancels in both and keeps exp within range.
+    """
     m = max(o)
     exps = [math.exp(o_i - m) for o_i in o]
     total = sum(exps)
-    return [e / total for e in exps]
-
-
-def cross_entropy(o, label):
-    """l = -log y_c = log(sum_j exp(o_j - m)) - (o_c - m), in nats, straight from the logits."""
-    m = max(o)
-    return math.log(sum([math.exp(o_i - m) for o_i in o])) - (o[label] - m)
+    return [e / total for e in exps], math.log(total) - (o[label] - m)
 
 
 def softmax_cross_entropy_backward(y, label):
@@ -101,24 +98,30 @@ class Network:
         self.logits = linear(x, self.weights[-1], self.biases[-1])
         return self.logits
 
+    def output_grads(self, label):
+        """The loss l, and dl/dk of every linear module's outputs k, for the example that `forward`
+        saw: by the chain rule from the last module to the first.
+        """
+        y, loss = softmax_cross_entropy(self.logits, label)
+        grads = [softmax_cross_entropy_backward(y, label)]
+        for n in range(len(self.weights) - 1, 0, -1):
+            grad_h = linear_backward(grads[0], self.weights[n])
+            grads.insert(0, sigmoid_backward(grad_h, self.inputs[n]))
+        return loss, grads
+
     def backward(self, label):
         """dl/dW and dl/db of every layer, for the example that `forward` saw: two lists."""
-        grad_weights, grad_biases = self.weights[:], self.biases[:]  # each to be replaced
-        grad = softmax_cross_entropy_backward(softmax(self.logits), label)
-        for n in reversed(range(len(self.weights))):
-            x = self.inputs[n]
-            grad_weights[n] = linear_backward_weights(grad, x)
-            grad_biases[n] = grad
-            if n > 0:  # x is the layer below's h
-                grad = sigmoid_backward(linear_backward(grad, self.weights[n]), x)
-        return grad_weights, grad_biases
+        _, grads = self.output_grads(label)
+        return [linear_backward_weights(g, x) for g, x in zip(grads, self.inputs)], grads
 
     def sgd_step(self, x, label, lr):
         """One step of gradient descent on one example; its loss before the step, in nats."""
-        loss = cross_entropy(self.forward(x), label)
-        grad_weights, grad_biases = self.backward(label)
-        for rows, grad_rows in zip([*self.weights, self.biases], [*grad_weights, grad_biases]):
-            for row, grad_row in zip(rows, grad_rows):
-                for j, g in enumerate(grad_row):
-                    row[j] -= lr * g
+        self.forward(x)
+        loss, grads = self.output_grads(label)
+        for x, weights, bias, grad in zip(self.inputs, self.weights, self.biases, grads):
+            for j, g in enumerate(grad):
+                bias[j] -= lr * g
+            for x_i, row in zip(x, weights):
+                for j, g in enumerate(grad):
+                    row[j] -= lr * x_i * g
         return loss
