@@ -72,8 +72,9 @@ def run(config, folder):
     dataset = load_dataset(config.dataset)
     n_train, n_held_out = len(dataset.train[0]), len(dataset.held_out[0])
     low, high = dataset.input_range()
+    held_out = {"val": "validation", "test": "test"}[held_out_name(config)]
     print(
-        f"{config.dataset.name}: {n_train:,} training and {n_held_out:,} {held_out_name(config)} "
+        f"{config.dataset.name}: {n_train:,} training and {n_held_out:,} {held_out} "
         f"examples, {dataset.n_features} features from {low:.3g} to {high:.3g}, "
         f"{dataset.n_classes} classes"
     )
