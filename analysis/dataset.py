@@ -25,6 +25,7 @@ from analysis.runs import check_word
 from mlp.config import DATASETS, check
 from mlp.data import load_dataset
 from mlp.errors import UserError
+from mlp.inputs import Inputs
 from mlp.network import MLP
 
 CONF = Path(__file__).parents[1] / "conf" / "dataset"
@@ -146,7 +147,7 @@ def probabilities(network, inputs):
     inputs = inputs.astype(network.params.dtype)
     batches = np.array_split(inputs, ceil(len(inputs) / network.max_batch))
     with np.errstate(over="ignore"):  # the exp of a sigmoid may overflow, and rightly gives 0
-        logits = np.concatenate([network.forward(batch).copy() for batch in batches])
+        logits = np.concatenate([network.forward(Inputs.dense(batch)).copy() for batch in batches])
     return softmax(logits, axis=-1)
 
 

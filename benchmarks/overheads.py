@@ -35,12 +35,13 @@ WRITTEN_STEPS = 10_000
 
 def epoch(batch_size):
     """An epoch's records, each with the seconds in which it was made."""
-    network = MLP((784, 300, 10))
+    dataset = Dataset(*load_mnist(), scale=1 / 255)
+    network = MLP((784, 300, 10), rare=dataset.rare_features())
     network.initialise("glorot", np.random.default_rng(0))
     records = train(
         choose_steps(network, SGD()),
         SCHEDULES["constant"],
-        Dataset(*load_mnist(), scale=1 / 255),
+        dataset,
         lr=0.1,
         batch_size=batch_size,
         epochs=1,

@@ -26,7 +26,7 @@ from mlp.network import MAX_BATCH, MLP
 from mlp.optimizers import OPTIMIZERS
 from mlp.run_folder import RunFolder
 from mlp.schedules import SCHEDULES
-from mlp.steps import BLOCK_ROWS, choose_steps
+from mlp.steps import choose_steps, steps_per_block
 from mlp.training import train
 
 THIS, PRODUCTS = "this program", "dense products"
@@ -50,18 +50,18 @@ class Task:
     @property
     def n_steps(self):
         """About as long for every batch size; whole blocks of this program; within one epoch."""
-        steps_per_block = max(1, BLOCK_ROWS // self.batch_size)
+        block = steps_per_block(self.batch_size)
         wanted = 20_000 // (self.batch_size + 12)
         most = len(mnist()[0][0]) // self.batch_size
-        return max(1, min(wanted, most) // steps_per_block) * steps_per_block
+        return max(1, min(wanted, most) // block) * block
 
     @property
     def options(self):
         """The optimizer's settings besides lr, by the names that they have here and in PyTorch."""
         return {"momentum": self.momentum} if self.momentum else {}
 
-    def network(self):
-        network = MLP(self.sizes, max_batch=max(MAX_BATCH, self.batch_size))
+    def network(self, rare=()):
+        network = MLP(self.sizes, max_batch=max(MAX_BATCH, self.batch_size), rare=rare)
         network.initialise("glorot", np.random.default_rng(0))
         return network
 
@@ -105,7 +105,8 @@ def this_program(task):
     train_set, held_out, n_classes = mnist()
     few = tuple(part[:1] for part in held_out)  # as the evaluation is not timed
     dataset = Dataset(train_set, few, n_classes, task.offset, task.scale)
-    steps = choose_steps(task.network(), OPTIMIZERS[task.optimizer](**task.options))
+    network = task.network(dataset.rare_features())
+    steps = choose_steps(network, OPTIMIZERS[task.optimizer](**task.options))
     parent = tempfile.TemporaryDirectory()
     folder = RunFolder(parent.name, "val", "float32")
     records = train(

@@ -17,10 +17,11 @@ import time
 import numpy as np
 
 from mlp.data import Block, load_synth
+from mlp.inputs import Inputs
 from mlp.network import MLP
 from mlp.optimizers import SGD
 from mlp.scalar import Network
-from mlp.steps import BLOCK_ROWS, ScalarSteps, choose_steps
+from mlp.steps import MOST_STEPS, ScalarSteps, choose_steps
 
 SIZES, LR = [2, 3, 2], 0.1
 THIS = "scalar network"
@@ -155,15 +156,16 @@ def ways():
         def losses(inputs, labels):
             parts = []
             for first in range(0, len(labels), rows):
-                block = Block(inputs[first : first + rows], None, labels[first : first + rows])
-                parts.append(steps.steps(block, 1, lrs[: len(block.labels)]))
+                part = slice(first, first + rows)
+                block = Block(Inputs.dense(inputs[part]), labels[part])
+                parts.append(steps.steps(block, lrs[: len(block.labels)]))
             return np.concatenate(parts)
 
         return losses
 
     return {
         THIS: one_by_one(network),
-        f"NumPy, {BLOCK_ROWS} steps a call": in_blocks(BLOCK_ROWS),
+        f"NumPy, {MOST_STEPS} steps a call": in_blocks(MOST_STEPS),
         "NumPy, one step a call": in_blocks(1),
         "autograd on scalars": one_by_one(engine),
     }

@@ -1,15 +1,15 @@
 """Datasets: arrays, how their inputs are normalised, and blocks of examples ready for a network."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from mlp.errors import UserError
+from mlp.inputs import Inputs, SparseRows, rare_features
 from mlp.mnist import load_fashion_mnist, load_mnist
-
-DENSE = 0.8  # a block where more of the inputs than this are present is passed on whole
 
 
 @dataclass
@@ -29,6 +29,12 @@ class Dataset:
     @property
     def n_features(self):
         return self.train[0].shape[1]
+
+    def rare_features(self):
+        """Indices of the features that are best kept apart (mlp.inputs): (n_rare,), often none."""
+        if np.any(self.offset):
+            return np.array([], np.intp)
+        return rare_features(self.train[0])
 
     def input_range(self):
         """Smallest and largest normalised training input."""
@@ -54,53 +60,61 @@ def normalise(inputs, how):
 
 
 class Block(NamedTuple):
-    """Consecutive examples of one pass over the data.
+    """Consecutive examples: normalised inputs, and labels (n,)."""
 
-    inputs (n, n_columns), normalised; columns: which features they are, None for all;
-    labels (n,).
-    """
-
-    inputs: np.ndarray
-    columns: np.ndarray | None
+    inputs: Inputs
     labels: np.ndarray
 
 
 class Reader:
-    """Hands out blocks of at most max_rows examples, in arrays that the next block overwrites.
+    """Hands out examples in blocks of n_batches batches, in arrays that the next block overwrites.
 
-    Inputs stay in their stored type until then. Features that are zero in the whole block are
-    left out where that saves work; it is exact, as they add nothing to a product.
+    rare: the features that are kept apart. The others stay in their stored type until then.
     """
 
-    def __init__(self, examples, dataset, dtype, max_rows):
-        self.inputs, labels = examples
-        self.labels = labels.astype(np.intp)
-        n_features = self.inputs.shape[1]
-        self._offset = np.asarray(dataset.offset, dtype) if np.any(dataset.offset) else None
-        self._scale = np.asarray(dataset.scale, dtype)
-        self._stored = np.empty((max_rows, n_features), self.inputs.dtype)
-        self._normalised = np.empty(max_rows * n_features, dtype)
+    def __init__(self, examples, dataset, dtype, batch_size, n_batches=1, rare=()):
+        inputs, labels = examples
+        n_features, block_rows = inputs.shape[1], batch_size * n_batches
+        self._batch_size, self._block_rows = batch_size, block_rows
+        self._labels = labels.astype(np.intp)
+        scale = np.broadcast_to(np.asarray(dataset.scale, dtype), n_features)
+        self._rare = None
+        if len(rare):
+            self._rare = SparseRows.of(inputs[:, rare], scale[rare])
+            frequent = np.delete(np.arange(n_features), rare)
+            inputs, scale = np.take(inputs, frequent, axis=1), scale[frequent]
+        self._frequent, self._offset = inputs, None
+        self._scale_and_1 = np.append(scale, scale.dtype.type(1))
+        if np.any(dataset.offset):
+            self._offset = np.asarray(dataset.offset, np.result_type(inputs, dtype))
+        self._stored = np.empty((block_rows, len(scale)), inputs.dtype)
+        self._normalised = np.ones((block_rows, len(scale) + 1), dtype)
 
     def __len__(self):
-        return len(self.inputs)
+        return len(self._labels)
 
-    def read(self, indices):
-        """The block of the examples at indices (n,), n <= max_rows."""
-        stored, columns, scale = self._stored[: len(indices)], None, self._scale
+    def blocks(self, order):
+        """The examples at indices order (n,) as Blocks; a short last batch is one of its own."""
+        labels = self._labels[order]
+        rare = self._rare.take(order) if self._rare else None
+        whole = len(order) // self._batch_size * self._batch_size
+        for start, stop in pairwise([*range(0, whole, self._block_rows), whole, len(order)]):
+            rows = slice(start, stop)
+            if start < stop:
+                inputs = Inputs(self._read(order[rows]), rare and rare.part(rows))
+                yield Block(inputs, labels[rows])
+
+    def _read(self, indices):
+        """The frequent features of the examples at indices (n,), and the column of ones."""
+        stored, normalised = self._stored[: len(indices)], self._normalised[: len(indices)]
         # mode="clip" because "raise", the default, buffers the whole output
-        np.take(self.inputs, indices, axis=0, out=stored, mode="clip")
+        np.take(self._frequent, indices, axis=0, out=stored, mode="clip")
         if self._offset is None:
-            present = np.flatnonzero(stored.any(axis=0))
-            if len(present) < DENSE * stored.shape[1]:
-                stored, columns = stored.T[present].T, present  # a copy, features first: faster
-                scale = scale if scale.ndim == 0 else scale[present]
-        order = "C" if columns is None else "F"
-        inputs = self._normalised[: stored.size].reshape(stored.shape, order=order)
-        if self._offset is not None:
-            np.subtract(stored, self._offset, out=inputs)
-            stored = inputs
-        np.multiply(stored, scale, out=inputs)
-        return Block(inputs, columns, self.labels[indices])
+            normalised[:, :-1] = stored
+        else:
+            np.subtract(stored, self._offset, out=normalised[:, :-1], casting="same_kind")
+        normalised *= self._scale_and_1
+        return normalised
 
 
 def load_synth(num_train=60_000, num_val=10_000, seed=0):

@@ -1,8 +1,6 @@
 """The layers of a multilayer perceptron: each its forward rule and, beside it, the backward rule.
 
-Arrays are batched over their last two axes, (batch, features), and multiplied with np.matmul.
-Every layer owns the arrays that it writes; they are made once, for the largest batch, and a
-smaller batch uses views of their first rows. `grad_x` stands for dloss/dx throughout.
+Both write into an array that they are handed, `out`, and return it. `grad_x` stands for dloss/dx.
 """
 
 import numpy as np
@@ -12,120 +10,73 @@ import numpy as np
 ONE = np.array(1, np.float32)
 
 
-def matmul(a, b, out):
-    """a b over the last two axes: np.matmul, or np.dot, which is faster for a single pair."""
-    return (np.dot if a.ndim == 2 else np.matmul)(a, b, out=out)
+class InputLinear:
+    """outputs = X W for the data's X (mlp.inputs), the bias being the last row of W.
+
+    W (n_in + 1, n_out) and its gradient are views that the network hands in. Nobody needs the
+    gradient with respect to the data.
+    """
+
+    def __init__(self, weights, grads):
+        self.weights, self.grads = weights, grads
+        self._products = np.empty_like(weights)
+
+    def forward(self, inputs, out):
+        """Inputs of batch examples -> outputs (batch, n_out)."""
+        self._inputs = inputs
+        return inputs.dot(self.weights, out)
+
+    def backward(self, grad_outputs):
+        """grad_outputs (batch, n_out) -> nothing; keeps the gradient of W."""
+        self._inputs.transposed_dot(grad_outputs, self.grads)
+
+    def add(self, changes):
+        """W += X' changes, for changes (batch, n_out): descent, if they are -lr grad_outputs."""
+        self._inputs.add_transposed_dot(changes, self.weights, self._products)
 
 
-class Layer:
-    """What layers share: arrays for their outputs and for the gradient of their inputs."""
-
-    def __init__(self, n_in, n_out, dtype, max_batch):
-        self._max_batch = max_batch
-        self._all_outputs = np.empty((max_batch, n_out), dtype)
-        self._all_grad_inputs = np.empty((max_batch, n_in), dtype)
-        self._resize(max_batch)
-
-    def _resize(self, batch):
-        if batch > self._max_batch:
-            raise ValueError(f"made for batches of up to {self._max_batch} examples, got {batch}")
-        self._outputs = self._all_outputs[:batch]
-        self._grad_inputs = self._all_grad_inputs[:batch]
-
-
-class Linear(Layer):
+class Linear:
     """outputs = inputs W + b, with weights W (n_in, n_out) and bias b (1, n_out).
 
-    The parameters and their gradients are views that the network hands in.
+    Both and their gradients are views that the network hands in, [W; b] as one array each.
     """
 
-    def __init__(self, weights, bias, grad_weights, grad_bias, max_batch):
-        super().__init__(*weights.shape, weights.dtype, max_batch)
-        self.weights, self.bias = weights, bias
-        self.grad_weights, self.grad_bias = grad_weights, grad_bias
+    def __init__(self, params, grads, max_batch):
+        self.weights, self.bias = params[:-1], params[-1:]
+        self.grad_weights, self.grad_bias = grads[:-1], grads[-1:]
+        self._ones = np.ones((1, max_batch), params.dtype)
 
-    def forward(self, inputs):
+    def forward(self, inputs, out):
         """inputs (batch, n_in) -> outputs (batch, n_out)."""
-        if len(inputs) != len(self._outputs):
-            self._resize(len(inputs))
         self._inputs = inputs
-        matmul(inputs, self.weights, out=self._outputs)
-        self._outputs += self.bias
-        return self._outputs
+        np.dot(inputs, self.weights, out=out)
+        out += self.bias
+        return out
 
-    def backward(self, grad_outputs):
+    def backward(self, grad_outputs, out):
         """grad_outputs (batch, n_out) -> grad_inputs (batch, n_in); keeps the parameters' own."""
-        matmul(self._inputs.mT, grad_outputs, out=self.grad_weights)
-        np.add.reduce(grad_outputs, axis=-2, keepdims=True, out=self.grad_bias)
-        return matmul(grad_outputs, self.weights.mT, out=self._grad_inputs)
+        np.dot(self._inputs.T, grad_outputs, out=self.grad_weights)
+        np.dot(self._ones[:, : len(grad_outputs)], grad_outputs, out=self.grad_bias)
+        return np.dot(grad_outputs, self.weights.T, out=out)
 
 
-class InputLinear(Linear):
-    """The linear layer that reads the data.
-
-    Nobody needs the gradient with respect to the data. And where an input is zero in the whole
-    batch, its row of W does not matter and has no gradient: such inputs may be left out, and
-    `columns` then lists those that are present. Only their rows of W are read and written.
-    """
-
-    def __init__(self, weights, bias, grad_weights, grad_bias, max_batch):
-        super().__init__(weights, bias, grad_weights, grad_bias, max_batch)
-        self._all_rows, self._all_products = np.empty_like(weights), np.empty_like(weights)
-
-    def forward(self, inputs, columns=None):
-        """inputs (batch, n_in), or (batch, len(columns)) -> outputs (batch, n_out)."""
-        if len(inputs) != len(self._outputs):
-            self._resize(len(inputs))
-        self._inputs, self._columns = inputs, columns
-        if columns is None:
-            self._rows = self.weights
-        else:  # mode="clip" because "raise", the default, buffers the whole output
-            rows = self._all_rows[: len(columns)]
-            self._rows = np.take(self.weights, columns, axis=-2, out=rows, mode="clip")
-        matmul(inputs, self._rows, out=self._outputs)
-        self._outputs += self.bias
-        return self._outputs
-
-    def backward(self, grad_outputs):
-        """grad_outputs (batch, n_out) -> nothing; keeps the parameters' gradients."""
-        if self._columns is None:
-            matmul(self._inputs.mT, grad_outputs, out=self.grad_weights)
-        else:
-            self.grad_weights[...] = 0
-            self.grad_weights[..., self._columns, :] = self._product(grad_outputs)
-        np.add.reduce(grad_outputs, axis=-2, keepdims=True, out=self.grad_bias)
-
-    def descend(self, scaled_grad_outputs):
-        """W -= inputs' G and b -= 1' G for G = lr dloss/doutputs (batch, n_out)."""
-        self._rows -= self._product(scaled_grad_outputs)
-        if self._columns is not None:
-            self.weights[..., self._columns, :] = self._rows
-        self.bias -= np.add.reduce(scaled_grad_outputs, axis=-2, keepdims=True)
-
-    def _product(self, grad_outputs):
-        out = self._all_products[: len(self._rows)]
-        return matmul(self._inputs.mT, grad_outputs, out=out)
-
-
-class Activation(Layer):
+class Activation:
     """outputs = f(inputs), element by element, with f' written in terms of the outputs."""
 
-    def __init__(self, name, width, dtype, max_batch):
-        super().__init__(width, width, dtype, max_batch)
+    def __init__(self, name):
         self._function, self._slope = ACTIVATIONS[name]
 
-    def forward(self, inputs):
+    def forward(self, inputs, out):
         """inputs (batch, width) -> outputs (batch, width)."""
-        if len(inputs) != len(self._outputs):
-            self._resize(len(inputs))
-        self._function(inputs, self._outputs)
-        return self._outputs
+        self._function(inputs, out)
+        self._outputs = out
+        return out
 
-    def backward(self, grad_outputs):
+    def backward(self, grad_outputs, out):
         """grad_outputs (batch, width) -> grad_inputs (batch, width)."""
-        self._slope(self._outputs, self._grad_inputs)
-        self._grad_inputs *= grad_outputs
-        return self._grad_inputs
+        self._slope(self._outputs, out)
+        out *= grad_outputs
+        return out
 
 
 # Each pair: y = f(x), then f'(x) as a function of y. Both write into `out`.

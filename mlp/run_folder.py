@@ -29,7 +29,7 @@ class RunFolder:
             for old in self.path.glob(f"*{name}*"):  # and parts that a killed run left
                 old.unlink()
         # As many digits as it takes to read the same float back
-        self._row = "{},{},{:.9g}\n" if np.dtype(dtype) == np.float32 else "{},{},{:.17g}\n"
+        self._digits = 9 if np.dtype(dtype) == np.float32 else 17
         self._columns = ["epoch", "step", "lr", "train_loss", "train_accuracy"]
         self._columns += [f"{held_out_name}_loss", f"{held_out_name}_accuracy"]
         self._steps = open(self.path / "steps.csv", "w", encoding="ascii")  # noqa: SIM115
@@ -48,8 +48,8 @@ class RunFolder:
 
     def write_steps(self, epoch, first, losses):
         """One row a step; `first` is the number of the first."""
-        row = self._row.format
-        self._steps.write("".join([row(n, epoch, loss) for n, loss in enumerate(losses, first)]))
+        row = f"%d,{epoch},%.{self._digits}g\n"
+        self._steps.write("".join([row % step for step in enumerate(losses, first)]))
 
     def write_epoch(self, *values):
         """One row; values in the order of the columns."""

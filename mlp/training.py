@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp.data import Reader
-from mlp.loss import positions, softmax_cross_entropy
-from mlp.steps import BLOCK_ROWS
+from mlp.loss import SoftmaxCrossEntropy
+from mlp.steps import steps_per_block
 
 
 class Steps(NamedTuple):
@@ -58,8 +58,8 @@ def train(steps, schedule, dataset, *, lr, batch_size, epochs, dtype, rng):
     record then shows it and is_finite is False.
     """
     batch_size = min(batch_size, len(dataset.train[0]))
-    block_rows = max(1, BLOCK_ROWS // batch_size) * batch_size
-    training = Reader(dataset.train, dataset, dtype, block_rows)
+    n_batches = steps_per_block(batch_size)
+    training = Reader(dataset.train, dataset, dtype, batch_size, n_batches, steps.rare)
     evaluate = Evaluation(steps, dataset, dtype)
     n_examples = len(training)
     steps_per_epoch = math.ceil(n_examples / batch_size)
@@ -69,14 +69,11 @@ def train(steps, schedule, dataset, *, lr, batch_size, epochs, dtype, rng):
     step = 0
     yield Epoch(0, 0, float(lrs[0]), *evaluate(), seconds=0.0)
     for epoch in range(1, epochs + 1):
-        order = rng.permutation(n_examples)
-        seconds = 0.0
-        for start in range(0, n_examples, block_rows):
-            began = time.perf_counter()
-            block = training.read(order[start : start + block_rows])
+        seconds, began = 0.0, time.perf_counter()
+        for block in training.blocks(rng.permutation(n_examples)):
             n_steps = math.ceil(len(block.labels) / batch_size)
             with np.errstate(**QUIET):
-                losses = steps.steps(block, batch_size, lrs[step : step + n_steps])
+                losses = steps.steps(block, lrs[step : step + n_steps])
             seconds += time.perf_counter() - began
             if not np.isfinite(losses).all():
                 losses = losses[: np.argmin(np.isfinite(losses)) + 1]  # to the first that is not
@@ -85,6 +82,7 @@ def train(steps, schedule, dataset, *, lr, batch_size, epochs, dtype, rng):
             if not record.is_finite:
                 return
             step += n_steps
+            began = time.perf_counter()
         record = Epoch(epoch, step, float(lrs[step - 1]), *evaluate(), seconds)
         yield record
         if not record.is_finite:
@@ -101,25 +99,22 @@ class Evaluation:
 
     def __init__(self, steps, dataset, dtype):
         self._steps = steps
+        self._losses = SoftmaxCrossEntropy(dataset.n_classes, dtype).losses
         n_train, n_held_out = len(dataset.train[0]), len(dataset.held_out[0])
-        subset = np.random.default_rng(0).permutation(n_train)[:n_held_out]
-        self._parts = [
-            (Reader(dataset.train, dataset, dtype, self.ROWS), np.sort(subset)),
-            (Reader(dataset.held_out, dataset, dtype, self.ROWS), np.arange(n_held_out)),
-        ]
+        subset = np.sort(np.random.default_rng(0).permutation(n_train)[:n_held_out])
+        parts = tuple(array[subset] for array in dataset.train), dataset.held_out
+        self._readers = [Reader(part, dataset, dtype, self.ROWS, rare=steps.rare) for part in parts]
 
     def __call__(self):
         """(train_loss, train_accuracy, held_out_loss, held_out_accuracy)."""
         figures = []
-        for reader, indices in self._parts:
+        for reader in self._readers:
             loss = correct = 0.0
-            for start in range(0, len(indices), self.ROWS):
-                block = reader.read(indices[start : start + self.ROWS])
+            for block in reader.blocks(np.arange(len(reader))):
                 with np.errstate(**QUIET):
                     logits = self._steps.logits(block)
-                    true_class = positions(block.labels, logits.shape[-1], len(logits))
-                    losses = softmax_cross_entropy(logits, true_class, np.empty_like(logits))
+                    losses = self._losses(logits, block.labels)
                 loss += float(losses.sum(dtype=np.float64))
-                correct += int((logits.argmax(axis=-1) == block.labels).sum())
-            figures += [loss / len(indices), correct / len(indices)]
+                correct += int((logits.argmax(axis=1) == block.labels).sum())
+            figures += [loss / len(reader), correct / len(reader)]
         return figures

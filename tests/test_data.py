@@ -10,6 +10,7 @@ import sklearn.datasets
 
 from mlp.data import Dataset, Reader, load_dataset, load_digits, load_npz, load_synth, normalise
 from mlp.errors import UserError
+from mlp.inputs import FEW
 
 X = np.array([[0, 1.5], [1, 2.5], [2, 0], [3, 1], [4, 7]])
 Y = np.array([0, 1, 2, 1, 0])
@@ -260,9 +261,25 @@ def test_load_dataset_normalises_by_the_training_inputs(npz):
 # Blocks
 
 
-def reader(x, offset=0.0, scale=1.0, dtype=np.float64, max_rows=4):
+def blocks(
+    x, order, *, offset=0.0, scale=1.0, dtype=np.float64, batch_size=4, n_batches=1, rare=()
+):
+    """(inputs (n, n_features) in the features' own order, labels) of each block, as copies."""
     dataset = Dataset((x, np.arange(len(x))), (x, None), 2, offset, scale)
-    return Reader(dataset.train, dataset, dtype, max_rows)
+    reader = Reader(dataset.train, dataset, dtype, batch_size, n_batches, rare)
+    assert len(reader) == len(x)
+    found = []
+    for inputs, labels in reader.blocks(np.array(order)):
+        assert len(inputs) == len(labels)
+        np.testing.assert_array_equal(inputs.frequent[:, -1], 1)
+        whole = np.zeros((len(inputs), x.shape[1]), dtype)
+        whole[:, np.delete(np.arange(x.shape[1]), rare)] = inputs.frequent[:, :-1]
+        assert inputs.frequent.dtype == dtype
+        if len(rare):
+            whole[:, rare] = inputs.rare.transposed().T
+            assert inputs.rare.values.dtype == dtype
+        found.append((whole, labels.tolist()))
+    return found
 
 
 SPARSE = np.array(
@@ -270,44 +287,61 @@ SPARSE = np.array(
 )
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("scale", [0.5, np.array([1, 2, 3, 4, 5.0])], ids=["one", "each"])
+@pytest.mark.parametrize("rare", [[], [0, 2], [3, 4], [0, 1, 2, 3, 4]], ids=str)
+def test_a_block_holds_the_examples_asked_for(rare, scale, dtype):
+    order = [3, 0, 4, 2, 2]
+    found = blocks(SPARSE, order, scale=scale, dtype=dtype, batch_size=2, rare=rare)
+    np.testing.assert_array_equal(np.vstack([inputs for inputs, _ in found]), SPARSE[order] * scale)
+    assert [labels for _, labels in found] == [[3, 0], [4, 2], [2]]
+
+
 @pytest.mark.parametrize(
-    ("indices", "present"),
-    [([0, 1], [1, 3, 4]), ([2, 0], [1, 3, 4]), ([1], [3]), ([4], [])],
-    ids=str,
+    ("n", "batch_size", "n_batches", "sizes"),
+    [
+        (10, 2, 2, [4, 4, 2]),
+        (11, 2, 3, [6, 4, 1]),
+        (3, 4, 2, [3]),
+        (8, 4, 2, [8]),
+        (9, 4, 2, [8, 1]),
+    ],
 )
-def test_a_block_leaves_out_exactly_the_features_that_are_zero_in_it(indices, present, scale):
-    block = reader(SPARSE, scale=scale).read(np.array(indices))
-    assert block.columns.tolist() == present
-    np.testing.assert_array_equal(block.inputs, (SPARSE[indices] * scale)[:, present])
-    np.testing.assert_array_equal(block.labels, indices)
-
-
-def test_a_block_with_every_feature_is_passed_on_whole():
-    block = reader(SPARSE, scale=0.5).read(np.array([3, 0]))
-    assert block.columns is None
-    np.testing.assert_array_equal(block.inputs, SPARSE[[3, 0]] * 0.5)
+def test_a_block_holds_whole_batches_and_a_short_one_stands_alone(n, batch_size, n_batches, sizes):
+    found = blocks(np.ones((n, 1)), range(n), batch_size=batch_size, n_batches=n_batches)
+    assert [len(labels) for _, labels in found] == sizes
+    assert [label for _, labels in found for label in labels] == list(range(n))
 
 
 @pytest.mark.parametrize("offset", [1.0, np.array([0, 0, 1.0, 0, 0])], ids=["one", "each"])
-def test_nothing_is_left_out_where_an_offset_makes_something_of_zero(offset):
-    block = reader(SPARSE, offset, scale=0.5).read(np.array([0, 1]))
-    assert block.columns is None
-    np.testing.assert_array_equal(block.inputs, (SPARSE[[0, 1]] - offset) * 0.5)
+def test_an_offset_is_taken_off_before_the_inputs_are_scaled(offset):
+    ((inputs, _),) = blocks(SPARSE, [0, 1], offset=offset, scale=0.5)
+    np.testing.assert_array_equal(inputs, (SPARSE[[0, 1]] - offset) * 0.5)
+
+
+def test_an_offset_is_taken_off_in_the_stored_precision():
+    ((inputs, _),) = blocks(np.array([[1e9], [1e9 + 1]]), [0, 1], offset=1e9, dtype=np.float32)
+    np.testing.assert_array_equal(inputs, [[0], [1]])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("stored", [np.uint8, np.int64, np.float32, np.float64, bool])
 def test_a_block_has_the_type_of_the_network(stored, dtype):
+    x = X.astype(stored)
     for offset in 0.0, 0.25:
-        block = reader(X.astype(stored), offset, 0.5, dtype).read(np.array([1, 4]))
-        assert block.inputs.dtype == dtype
-        np.testing.assert_array_equal(block.inputs, (X.astype(stored)[[1, 4]] - offset) * 0.5)
+        ((inputs, _),) = blocks(x, [1, 4], offset=offset, scale=0.5, dtype=dtype)
+        np.testing.assert_array_equal(inputs, (x[[1, 4]] - offset) * 0.5)
 
 
 def test_blocks_share_their_arrays_and_leave_the_data_as_it_is():
     original = SPARSE.copy()
-    read = reader(SPARSE, offset=1.0).read
-    whole, short = read(np.array([0, 1, 2, 3])), read(np.array([2]))
-    assert np.shares_memory(whole.inputs, short.inputs)
+    dataset = Dataset((SPARSE, np.arange(5)), (SPARSE, None), 2, 1.0)
+    first, second = Reader(dataset.train, dataset, np.float64, 3).blocks(np.arange(5))
+    assert np.shares_memory(first.inputs.frequent, second.inputs.frequent)
     np.testing.assert_array_equal(SPARSE, original)
+
+
+def test_a_dataset_with_an_offset_has_no_rare_features():
+    x = np.zeros((200, FEW))
+    for offset, n_rare in (0.0, FEW), (np.zeros(FEW), FEW), (np.eye(FEW)[0], 0), (0.5, 0):
+        assert len(Dataset((x, None), (x, None), 2, offset).rare_features()) == n_rare

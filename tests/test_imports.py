@@ -7,13 +7,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [  # a module of mlp imports from floors below its own alone
-    {"errors", "files", "layers", "loss", "optimizers", "schedules", "scalar"},
+    {"errors", "files", "inputs", "layers", "loss", "optimizers", "schedules", "scalar"},
     {"config", "mnist", "network", "run_folder", "steps"},
     {"data"},
     {"training"},
 ]
 FLOOR = {f"mlp.{module}": n for n, modules in enumerate(FLOORS) for module in modules}
-FOR_ANALYSIS = {f"mlp.{module}" for module in ("config", "data", "errors", "network", "scalar")}
+FOR_ANALYSIS = {
+    f"mlp.{module}" for module in ("config", "data", "errors", "inputs", "network", "scalar")
+}
 
 
 def files(*patterns):

@@ -5,65 +5,56 @@ import math
 import numpy as np
 import pytest
 
+from mlp.inputs import Inputs, SparseRows
 from mlp.layers import ACTIVATIONS, Activation, InputLinear, Linear
-from mlp.loss import positions, softmax_cross_entropy
+from mlp.loss import SoftmaxCrossEntropy
 
-WEIGHTS = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
-BIAS = np.array([[0.5, -0.5]])
+PARAMS = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [0.5, -0.5]])  # weights, and bias last
 INPUTS = np.array([[1.0, 0.0, -1.0], [2.0, 0.0, 1.0]])
-OUTPUTS = np.array([[-3.5, -4.5], [7.5, 9.5]])  # INPUTS WEIGHTS + BIAS
+OUTPUTS = np.array([[-3.5, -4.5], [7.5, 9.5]])  # INPUTS times weights, plus bias
 GRAD_OUTPUTS = np.array([[1.0, -1.0], [2.0, 0.5]])
-GRAD_WEIGHTS = np.array([[5.0, 0.0], [0.0, 0.0], [1.0, 1.5]])  # INPUTS' GRAD_OUTPUTS
-GRAD_BIAS = np.array([[3.0, -0.5]])
-GRAD_INPUTS = np.array([[-1.0, -1.0, -1.0], [3.0, 8.0, 13.0]])  # GRAD_OUTPUTS WEIGHTS'
+GRADS = np.array([[5.0, 0.0], [0.0, 0.0], [1.0, 1.5], [3.0, -0.5]])  # INPUTS' GRAD_OUTPUTS; sums
+GRAD_INPUTS = np.array([[-1.0, -1.0, -1.0], [3.0, 8.0, 13.0]])  # GRAD_OUTPUTS times weights'
 
 
-def build(kind, max_batch=4):
-    """A layer with the weights above, and gradients that still hold rubbish."""
-    rubbish = np.full_like(WEIGHTS, 7), np.full_like(BIAS, 7)
-    return kind(WEIGHTS.copy(), BIAS.copy(), *rubbish, max_batch)
+def with_rare_features(n_rare):
+    """INPUTS, the first features taken for rare."""
+    frequent = np.column_stack([INPUTS[:, n_rare:], np.ones(2)])
+    return Inputs(frequent, SparseRows.of(INPUTS[:, :n_rare], np.ones(n_rare)) if n_rare else None)
 
 
 def test_linear_by_hand():
-    layer = build(Linear)
-    np.testing.assert_array_equal(layer.forward(INPUTS), OUTPUTS)
-    np.testing.assert_array_equal(layer.backward(GRAD_OUTPUTS), GRAD_INPUTS)
-    np.testing.assert_array_equal(layer.grad_weights, GRAD_WEIGHTS)
-    np.testing.assert_array_equal(layer.grad_bias, GRAD_BIAS)
+    grads = np.full_like(PARAMS, 7)
+    layer = Linear(PARAMS.copy(), grads, max_batch=3)
+    np.testing.assert_array_equal(layer.forward(INPUTS, np.full((2, 2), 7.0)), OUTPUTS)
+    np.testing.assert_array_equal(layer.backward(GRAD_OUTPUTS, np.full((2, 3), 7.0)), GRAD_INPUTS)
+    np.testing.assert_array_equal(grads, GRADS)
 
 
-@pytest.mark.parametrize("columns", [None, np.array([0, 2])])
-def test_input_linear_by_hand_and_without_the_column_of_zeros(columns):
-    layer = build(InputLinear)
-    inputs = INPUTS if columns is None else INPUTS[:, columns]
-    np.testing.assert_array_equal(layer.forward(inputs, columns), OUTPUTS)
+@pytest.mark.parametrize("n_rare", [0, 2, 3])
+def test_input_linear_by_hand(n_rare):
+    params, grads = PARAMS.copy(), np.full_like(PARAMS, 7)
+    layer = InputLinear(params, grads)
+    outputs = layer.forward(with_rare_features(n_rare), np.full((2, 2), 7.0))
+    np.testing.assert_array_equal(outputs, OUTPUTS)
     assert layer.backward(GRAD_OUTPUTS) is None, "nobody needs the gradient of the data"
-    np.testing.assert_array_equal(layer.grad_weights, GRAD_WEIGHTS)
-    np.testing.assert_array_equal(layer.grad_bias, GRAD_BIAS)
+    np.testing.assert_array_equal(grads, GRADS)
+    layer.add(-0.5 * GRAD_OUTPUTS)
+    np.testing.assert_array_equal(params, PARAMS - 0.5 * GRADS)
 
 
-@pytest.mark.parametrize("columns", [None, np.array([0, 2])])
-def test_descend_takes_the_scaled_gradient_off_the_parameters(columns):
-    layer = build(InputLinear)
-    layer.forward(INPUTS if columns is None else INPUTS[:, columns], columns)
-    layer.descend(0.5 * GRAD_OUTPUTS)
-    np.testing.assert_array_equal(layer.weights, WEIGHTS - 0.5 * GRAD_WEIGHTS)
-    np.testing.assert_array_equal(layer.bias, BIAS - 0.5 * GRAD_BIAS)
-
-
-@pytest.mark.parametrize("kind", [Linear, InputLinear])
-def test_buffers_are_made_once_and_a_short_batch_uses_views_of_them(kind):
-    layer = build(kind)
-    whole = layer.forward(np.ones((4, 3)))
-    short = layer.forward(INPUTS)
-    assert np.shares_memory(whole, short)
-    np.testing.assert_array_equal(short, OUTPUTS)
-    with pytest.raises(ValueError, match="up to 4 examples, got 5"):
-        layer.forward(np.ones((5, 3)))
-
-
-def activation(name, dtype=np.float64):
-    return Activation(name, 1, dtype, 100)
+@pytest.mark.parametrize("kind", [Linear, Activation, InputLinear])
+def test_layers_write_where_they_are_told(kind):
+    square = np.eye(3, 2)
+    if kind is Activation:
+        layer, inputs = Activation("tanh"), np.eye(2)
+    else:
+        layer = Linear(square, square.copy(), 2) if kind is Linear else InputLinear(square, square)
+        inputs = np.eye(2) if kind is Linear else Inputs.dense(np.eye(2))
+    out = np.empty((2, 2))
+    assert layer.forward(inputs, out) is out
+    if kind is not InputLinear:
+        assert layer.backward(np.eye(2), out) is out
 
 
 @pytest.mark.parametrize(
@@ -76,39 +67,38 @@ def activation(name, dtype=np.float64):
     ],
 )
 def test_activation_values(name, inputs, outputs):
-    found = activation(name).forward(np.array(inputs, float)[:, None])
-    np.testing.assert_allclose(found[:, 0], outputs, rtol=1e-15, atol=1e-16)
+    found = Activation(name).forward(np.array(inputs, float), np.empty(3))
+    np.testing.assert_allclose(found, outputs, rtol=1e-15, atol=1e-16)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_slopes_are_the_difference_quotients(name):
-    x, h = np.linspace(-3, 3, 100)[:, None], 1e-6  # no point at relu's kink
-    layer = activation(name)
-    quotients = (layer.forward(x + h).copy() - layer.forward(x - h)) / (2 * h)
-    layer.forward(x)
-    slopes = layer.backward(np.full_like(x, 2.0))
+    x, h = np.linspace(-3, 3, 100), 1e-6  # no point at relu's kink
+    layer = Activation(name)
+    above, below = (layer.forward(shifted, np.empty_like(x)) for shifted in (x + h, x - h))
+    quotients = (above - below) / (2 * h)
+    layer.forward(x, np.empty_like(x))
+    slopes = layer.backward(np.full_like(x, 2.0), np.empty_like(x))
     np.testing.assert_allclose(slopes, 2 * quotients, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("name", "limits"), [("sigmoid", (0, 1)), ("tanh", (-1, 1))])
 def test_saturated_units_reach_their_limits(name, limits, dtype):
-    layer = activation(name, dtype)
+    layer = Activation(name)
     with np.errstate(over="ignore"):
-        outputs = layer.forward(np.array([[-1e4], [1e4]], dtype))
-    np.testing.assert_array_equal(outputs[:, 0], limits)
-    np.testing.assert_array_equal(layer.backward(np.ones((2, 1), dtype)), 0)
+        outputs = layer.forward(np.array([-1e4, 1e4], dtype), np.empty(2, dtype))
+    np.testing.assert_array_equal(outputs, limits)
+    np.testing.assert_array_equal(layer.backward(np.ones(2, dtype), np.empty(2, dtype)), 0)
 
 
 def loss(logits, labels):
     """Each example's loss, and the gradient of their mean."""
-    gradient = np.empty_like(logits)
-    true_class = positions(np.array(labels), logits.shape[-1], len(logits))
-    return softmax_cross_entropy(logits, true_class, gradient), gradient
-
-
-def test_positions_start_anew_with_every_batch():
-    np.testing.assert_array_equal(positions(np.array([2, 0, 1, 1, 2]), 3, 2), [2, 3, 1, 4, 2])
+    softmax, labels = SoftmaxCrossEntropy(logits.shape[1], logits.dtype), np.array(labels)
+    targets, out = softmax.targets(labels), np.full_like(logits, 7)
+    gradient = softmax.gradient(logits, targets, 1 / len(logits), out)
+    assert gradient is out
+    return softmax.losses(logits, labels), gradient
 
 
 def test_loss_values():

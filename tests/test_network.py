@@ -3,22 +3,31 @@
 import numpy as np
 import pytest
 
+from mlp.inputs import Inputs, SparseRows
 from mlp.layers import ACTIVATIONS
-from mlp.loss import positions, softmax_cross_entropy
+from mlp.loss import SoftmaxCrossEntropy
 from mlp.network import MLP
 
 HIDDEN_SIZES = [[], [5], [5, 4], [5, 4, 3]]
-COLUMNS = np.array([0, 2, 3, 5])  # of six inputs; the others are zero throughout the batch
+RARE = [1, 4]  # of six features
 
 
-def example_network(activation, hidden_sizes):
+def example_network(activation, hidden_sizes, rare=()):
     """A float64 network with biases, and a batch of 5 for it; the same ones every time."""
-    rng = np.random.default_rng(14)
-    network = MLP([6, *hidden_sizes, 3], activation, np.float64, max_batch=5)
+    rng = np.random.default_rng(18)  # whose gradients are none of them too small to compare
+    network = MLP([6, *hidden_sizes, 3], activation, np.float64, max_batch=5, rare=rare)
     network.params[:] = rng.normal(size=network.params.size)
-    inputs = np.zeros((5, 6))
-    inputs[:, COLUMNS] = rng.normal(size=(5, 4))
+    inputs = rng.normal(size=(5, 6))
+    inputs[:4, RARE[0]] = inputs[1:, RARE[1]] = 0
     return network, inputs, np.array([0, 2, 1, 1, 0])
+
+
+def inputs_of(x, rare=()):
+    """x (n, n_features), with the features in rare kept apart."""
+    if not len(rare):
+        return Inputs.dense(x)
+    frequent = Inputs.dense(np.delete(x, rare, axis=1)).frequent
+    return Inputs(frequent, SparseRows.of(x[:, rare], np.ones(len(rare))))
 
 
 def difference_quotients(f, params, h=5e-4):
@@ -35,26 +44,29 @@ def difference_quotients(f, params, h=5e-4):
 
 
 @pytest.mark.parametrize("rows", [5, 3], ids=["whole batch", "short batch"])
-@pytest.mark.parametrize("columns", [None, COLUMNS], ids=["all inputs", "zero inputs left out"])
+@pytest.mark.parametrize("rare", [[], RARE], ids=["dense", "rare features apart"])
 @pytest.mark.parametrize("hidden_sizes", HIDDEN_SIZES, ids=str)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_gradient_of_every_parameter(activation, hidden_sizes, columns, rows):
-    network, inputs, labels = example_network(activation, hidden_sizes)
-    inputs = inputs if columns is None else inputs[:, columns]
-    network.forward(inputs, columns)  # so that a short batch finds the arrays filled
-    inputs, labels = inputs[:rows], labels[:rows]
-
-    grad_logits = np.empty((rows, 3))
+def test_gradient_of_every_parameter(activation, hidden_sizes, rare, rows):
+    network, inputs, labels = example_network(activation, hidden_sizes, rare)
+    network.forward(inputs_of(inputs, rare))  # so that a short batch finds the arrays filled
+    inputs, labels = inputs_of(inputs[:rows], rare), labels[:rows]
+    softmax = SoftmaxCrossEntropy(3, np.float64)
 
     def loss():
-        logits = network.forward(inputs, columns)
-        true_class = positions(labels, logits.shape[-1], len(labels))
-        return softmax_cross_entropy(logits, true_class, grad_logits).mean()
+        return softmax.losses(network.forward(inputs), labels).mean()
 
-    loss()
+    grad_logits = np.empty((rows, 3))
+    softmax.gradient(network.forward(inputs), softmax.targets(labels), 1 / rows, grad_logits)
     network.backward(grad_logits)
     expected = difference_quotients(loss, network.params)
     assert (np.abs(network.grads - expected) <= 1e-7 * np.abs(expected)).all()
+
+
+def test_a_larger_batch_than_the_arrays_were_made_for():
+    network, inputs, _ = example_network("tanh", [5])
+    with pytest.raises(ValueError, match="up to 5 examples, got 10"):
+        network.forward(Inputs.dense(np.vstack([inputs, inputs])))
 
 
 @pytest.mark.parametrize(
@@ -69,11 +81,13 @@ def test_initial_weights_have_the_stated_spread_and_biases_are_zero(init, std, e
     network = MLP([400, 300, 200])
     network.params[:] = 7
     network.initialise(init, np.random.default_rng(0), std)
-    for layer, expected_std in zip(network.linear_layers, expected, strict=True):
-        n = layer.weights.size  # a sample's std is off by about std / sqrt(2 n), its mean by less
-        assert layer.weights.std() == pytest.approx(expected_std, rel=4 / (2 * n) ** 0.5)
-        assert abs(layer.weights.mean()) < 4 * expected_std / n**0.5
-        assert not layer.bias.any()
+    state = network.state()
+    for i, expected_std in enumerate(expected):
+        weights = state[f"weights_{i}"]
+        n = weights.size  # a sample's std is off by about std / sqrt(2 n), its mean by less
+        assert weights.std() == pytest.approx(expected_std, rel=4 / (2 * n) ** 0.5)
+        assert abs(weights.mean()) < 4 * expected_std / n**0.5
+        assert not state[f"bias_{i}"].any()
 
 
 def test_one_seed_gives_the_same_network_in_either_precision():
@@ -100,8 +114,27 @@ def test_state_names_every_parameter_and_goes_back_into_a_network():
         "weights_2": (4, 3),
         "bias_2": (3,),
     }
-    logits = network.forward(inputs).copy()
+    logits = network.forward(Inputs.dense(inputs)).copy()
     network.params += 1  # the state is a copy
     twin = MLP([6, 5, 4, 3], "tanh", np.float64)
     twin.load_state(state)
-    np.testing.assert_array_equal(twin.forward(inputs), logits)
+    np.testing.assert_array_equal(twin.forward(Inputs.dense(inputs)), logits)
+
+
+@pytest.mark.parametrize("hidden_sizes", [[], [5]], ids=str)
+def test_rare_features_change_nothing_that_is_seen_from_outside(hidden_sizes):
+    """The same initial weights, the same logits, the same state, whichever features are rare."""
+    plain, inputs, _ = example_network("tanh", hidden_sizes)
+    apart, _, _ = example_network("tanh", hidden_sizes, RARE)
+    for network in plain, apart:
+        network.initialise("glorot", np.random.default_rng(0))
+    for name, array in plain.state().items():
+        np.testing.assert_array_equal(apart.state()[name], array)
+    state = {name: array + 0.5 for name, array in plain.state().items()}
+    for network in plain, apart:
+        network.load_state(state)
+    logits = plain.forward(inputs_of(inputs))
+    np.testing.assert_allclose(apart.forward(inputs_of(inputs, RARE)), logits, rtol=1e-13)
+    assert (apart.params != plain.params).any(), "inside, the rows lie in another order"
+    for name, array in state.items():
+        np.testing.assert_array_equal(apart.state()[name], array)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mlp.data import Block
+from mlp.inputs import Inputs
 from mlp.network import MLP
 from mlp.optimizers import OPTIMIZERS, SGD, Adam
 from mlp.schedules import SCHEDULES
@@ -61,14 +62,14 @@ def test_200_steps_equal_those_of_pytorch(torch, name, options, torch_name, torc
         torch.nn.Linear(200, 100), torch.nn.Sigmoid(), torch.nn.Linear(100, 10)
     ).double()
     with torch.no_grad():
-        for layer, like in zip(network.linear_layers, twin[::2], strict=True):
-            like.weight[...] = torch.from_numpy(layer.weights.T)
-            like.bias[...] = torch.from_numpy(layer.bias[0])
+        for i, like in enumerate(twin[::2]):
+            like.weight[...] = torch.from_numpy(network.state()[f"weights_{i}"].T)
+            like.bias[...] = torch.from_numpy(network.state()[f"bias_{i}"])
 
     inputs = rng.normal(size=(n_steps * batch_size, 200))
     labels = rng.integers(0, 10, n_steps * batch_size)
     steps = PlainSteps(network, OPTIMIZERS[name](**options))
-    losses = steps.steps(Block(inputs, None, labels), batch_size, np.full(n_steps, lr))
+    losses = steps.steps(Block(Inputs.dense(inputs), labels), np.full(n_steps, lr))
 
     optimizer = getattr(torch.optim, torch_name)(twin.parameters(), lr=lr, **torch_options)
     batches = torch.from_numpy(inputs).split(batch_size), torch.from_numpy(labels).split(batch_size)
@@ -81,10 +82,11 @@ def test_200_steps_equal_those_of_pytorch(torch, name, options, torch_name, torc
         torch_losses.append(loss.item())
 
     np.testing.assert_allclose(losses, torch_losses, rtol=0, atol=1e-10)
-    for layer, like in zip(network.linear_layers, twin[::2], strict=True):
+    state = steps.state()
+    for i, like in enumerate(twin[::2]):
         weights, bias = like.weight.detach().numpy().T, like.bias.detach().numpy()
-        np.testing.assert_allclose(layer.weights, weights, rtol=0, atol=1e-10)
-        np.testing.assert_allclose(layer.bias[0], bias, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(state[f"weights_{i}"], weights, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(state[f"bias_{i}"], bias, rtol=0, atol=1e-10)
 
 
 def test_state_holds_copies_of_what_an_optimizer_remembers():

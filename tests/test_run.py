@@ -168,7 +168,7 @@ def test_every_group_of_settings_reaches_the_run(tmp_path):
     assert shapes == [(2, 7), (7, 5), (5, 2)]
     assert epochs["train_loss"][0] == pytest.approx(math.log(2), abs=1e-6), "weights next to zero"
     np.testing.assert_allclose(epochs["lr"], [0.2, 0.1, 0], atol=0.001)
-    assert state["velocity"].dtype == np.float64
+    assert state["velocity_weights_2"].dtype == np.float64
 
 
 def test_a_batch_size_beyond_the_training_set_takes_it_whole(tmp_path):

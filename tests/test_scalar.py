@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mlp.data import Block
+from mlp.inputs import Inputs
 from mlp.network import MLP
 from mlp.optimizers import SGD
 from mlp.scalar import Network
@@ -38,15 +39,16 @@ def test_scalar_and_numpy_network_agree_over_200_steps(sizes):
     network = MLP(sizes, "sigmoid", np.float64)
     network.params[:] = rng.normal(size=network.params.size)
     twin = Network(sizes)
-    twin.weights = [layer.weights.tolist() for layer in network.linear_layers]
-    twin.biases = [layer.bias[0].tolist() for layer in network.linear_layers]
+    state = network.state()
+    twin.weights = [state[f"weights_{i}"].tolist() for i in range(len(sizes) - 1)]
+    twin.biases = [state[f"bias_{i}"].tolist() for i in range(len(sizes) - 1)]
 
     labels = rng.integers(0, sizes[-1], 200)
-    block = Block(rng.normal(size=(200, sizes[0])), None, labels)
+    block = Block(Inputs.dense(rng.normal(size=(200, sizes[0]))), labels)
     lrs = np.linspace(0.5, 0.1, 200)
     numpy_steps, scalar_steps = PlainSteps(network, SGD()), ScalarSteps(twin)
-    losses = numpy_steps.steps(block, 1, lrs)
-    np.testing.assert_allclose(scalar_steps.steps(block, 1, lrs), losses, rtol=0, atol=1e-10)
+    losses = numpy_steps.steps(block, lrs)
+    np.testing.assert_allclose(scalar_steps.steps(block, lrs), losses, rtol=0, atol=1e-10)
     np.testing.assert_allclose(
         scalar_steps.logits(block), numpy_steps.logits(block), rtol=0, atol=1e-10
     )

@@ -6,34 +6,38 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlp.data import Dataset, Reader
-from mlp.loss import positions, softmax_cross_entropy
+from mlp.data import Dataset
+from mlp.inputs import Inputs
+from mlp.loss import SoftmaxCrossEntropy
 from mlp.network import MLP
 from mlp.optimizers import SGD, Adam
+from mlp.scalar import Network
 from mlp.schedules import constant, linear
-from mlp.steps import LookaheadSteps, PlainSteps, choose_steps
+from mlp.steps import LookaheadSteps, PlainSteps, ScalarSteps, choose_steps
 from mlp.training import Epoch, Steps, train
 
 
 class Recorder:
     """Stands in for a network: takes no step, keeps what it was handed, gives stated losses."""
 
+    rare = ()
+
     def __init__(self, losses=(), logits=0.0):
         self.losses, self.value, self.clock = list(losses), logits, 0.0
         self.trained_on, self.measured, self.batches, self.lrs = [], [], [], []
 
-    def steps(self, block, batch_size, lrs):
+    def steps(self, block, lrs):
         self.clock += 1
-        examples = block.inputs[:, 0].tolist()
+        examples = block.inputs.frequent[:, 0].tolist()
         self.trained_on += examples
-        self.batches += [examples[i : i + batch_size] for i in range(0, len(examples), batch_size)]
+        self.batches += np.split(np.array(examples), len(lrs))
         self.lrs += lrs.tolist()
         given, self.losses = self.losses[: len(lrs)], self.losses[len(lrs) :]
         return np.array(given or [1.0] * len(lrs))
 
     def logits(self, block):
         self.clock += 100
-        self.measured += block.inputs[:, 0].tolist()
+        self.measured += block.inputs.frequent[:, 0].tolist()
         return np.full((len(block.inputs), 2), self.value)
 
 
@@ -59,18 +63,22 @@ def epochs_in(records):
     return [record for record in records if isinstance(record, Epoch)]
 
 
-def example_dataset(n_features=40, share_of_zeros=0.0):
-    """330 training and 50 held-out examples of three classes; inputs are bytes, scaled to 0..1."""
+def example_dataset(n_rare=0):
+    """330 training and 50 held-out examples of three classes; inputs are bytes, scaled to 0..1.
+
+    40 features that are seldom zero, and before, between and after them n_rare that mostly are.
+    """
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (380, n_features), np.uint8)
-    x[:, rng.random(n_features) < share_of_zeros] = 0
-    x[rng.random(x.shape) < share_of_zeros] = 0
+    x = rng.integers(0, 256, (380, 40 + n_rare), np.uint8)
+    rare = rng.permutation(40 + n_rare)[:n_rare]
+    x[:, rare] *= rng.random((380, n_rare)) < 0.05
     y = rng.integers(0, 3, 380)
     return Dataset((x[:330], y[:330]), (x[330:], y[330:]), 3, scale=1 / 255)
 
 
 def example_network(dataset, hidden_sizes=(20,), dtype=np.float64, activation="tanh"):
-    network = MLP([dataset.n_features, *hidden_sizes, 3], activation, dtype)
+    sizes = [dataset.n_features, *hidden_sizes, 3]
+    network = MLP(sizes, activation, dtype, rare=dataset.rare_features())
     network.initialise("glorot", np.random.default_rng(1))
     return network
 
@@ -100,9 +108,8 @@ def test_epoch_0_is_the_untrained_network():
     dataset = example_dataset()
     network = example_network(dataset)
     x, y = dataset.held_out
-    logits = network.forward(x / 255)
-    true_class = positions(y, logits.shape[-1], len(y))
-    loss = softmax_cross_entropy(logits, true_class, np.empty_like(logits)).mean()
+    logits = network.forward(Inputs.dense(x / 255))
+    loss = SoftmaxCrossEntropy(3, logits.dtype).losses(logits, y).mean()
     accuracy = (logits.argmax(axis=1) == y).mean()
 
     record = records_of(PlainSteps(network, SGD()), dataset)[0]
@@ -179,16 +186,16 @@ def test_steps_are_those_of_the_loop_written_out():
     """Each loss is the batch's mean before its update, that of the short last batch too."""
     dataset = example_dataset()
     network, expected = example_network(dataset), []
-    rng = np.random.default_rng(5)
+    softmax, rng = SoftmaxCrossEntropy(3, np.float64), np.random.default_rng(5)
     for _ in range(2):
         order = rng.permutation(330)
         for start in range(0, 330, 100):
             batch = order[start : start + 100]
-            logits = network.forward(dataset.train[0][batch] / 255)
-            grad = np.empty_like(logits)
-            true_class = positions(dataset.train[1][batch], logits.shape[-1], len(batch))
-            losses = softmax_cross_entropy(logits, true_class, grad)
-            expected.append(losses.mean())
+            labels = dataset.train[1][batch]
+            logits = network.forward(Inputs.dense(dataset.train[0][batch] / 255))
+            expected.append(softmax.losses(logits, labels).mean())
+            targets = softmax.targets(labels)
+            grad = softmax.gradient(logits, targets, 1 / len(batch), np.empty_like(logits))
             network.backward(grad)
             network.params -= 0.1 * network.grads
 
@@ -203,13 +210,10 @@ def test_steps_are_those_of_the_loop_written_out():
 )
 @pytest.mark.parametrize("hidden_sizes", [[], [20], [20, 10]], ids=str)
 @pytest.mark.parametrize("batch_size", [1, 16, 100, 128, 300])
-@pytest.mark.parametrize("share_of_zeros", [0.0, 0.7], ids=["dense", "sparse"])
-def test_looking_ahead_changes_rounding_alone(
-    share_of_zeros, batch_size, hidden_sizes, dtype, tolerance
-):
-    dataset = example_dataset(share_of_zeros=share_of_zeros)
-    block = Reader(dataset.train, dataset, dtype, 330).read(np.arange(330))
-    assert (block.columns is not None) == (share_of_zeros > 0)
+@pytest.mark.parametrize("n_rare", [0, 80], ids=["dense", "sparse"])
+def test_looking_ahead_changes_rounding_alone(n_rare, batch_size, hidden_sizes, dtype, tolerance):
+    dataset = example_dataset(n_rare)
+    assert len(dataset.rare_features()) == n_rare
     found = []
     for kind in PlainSteps, LookaheadSteps:
         network = example_network(dataset, hidden_sizes, dtype)
@@ -221,6 +225,41 @@ def test_looking_ahead_changes_rounding_alone(
     (plain_losses, plain_params), (losses, params) = found
     np.testing.assert_allclose(losses, plain_losses, rtol=tolerance)
     np.testing.assert_allclose(params, plain_params, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("optimizer", [SGD, lambda: SGD(momentum=0.9), Adam])
+@pytest.mark.parametrize("batch_size", [1, 16, 100])
+def test_rare_features_apart_change_rounding_alone(batch_size, optimizer, monkeypatch):
+    """Records, parameters and the optimizer's memory, each in the features' own order."""
+    found = []
+    for apart in True, False:
+        if not apart:
+            monkeypatch.setattr(Dataset, "rare_features", lambda self: [])
+        dataset = example_dataset(n_rare=80)
+        steps = choose_steps(example_network(dataset), optimizer())
+        assert len(steps.rare) == 80 * apart
+        records = records_of(steps, dataset, lr=0.01, batch_size=batch_size)
+        found.append((losses_in(records), [r[3:7] for r in epochs_in(records)], steps.state()))
+    (losses, epochs, state), (plain_losses, plain_epochs, plain_state) = found
+    np.testing.assert_allclose(losses, plain_losses, rtol=1e-9)
+    np.testing.assert_allclose(epochs, plain_epochs, rtol=1e-9)
+    assert state.keys() == plain_state.keys()
+    for name, array in state.items():
+        np.testing.assert_allclose(array, plain_state[name], rtol=0, atol=1e-9)
+
+
+def test_the_scalar_network_sees_all_features():
+    """Also of data whose rare features the other networks take apart."""
+    dataset, found = example_dataset(n_rare=80), []
+    network = example_network(dataset, [4], activation="sigmoid")
+    twin, state = Network(network.sizes), network.state()
+    twin.weights = [state[f"weights_{i}"].tolist() for i in range(2)]
+    twin.biases = [state[f"bias_{i}"].tolist() for i in range(2)]
+    for steps in LookaheadSteps(network, SGD()), ScalarSteps(twin):
+        records = records_of(steps, dataset, batch_size=1, epochs=1)
+        found.append((losses_in(records), [record[3:7] for record in epochs_in(records)]))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-10)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -265,8 +304,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(bad):
 
 def test_an_evaluation_that_is_not_finite_ends_the_run_with_its_epoch():
     steps = Recorder(logits=math.nan)
-    records = records_of(steps, numbered())
-    assert [type(record) for record in records] == [Epoch, Steps, Epoch]
+    records = records_of(steps, numbered(n_train=10), batch_size=4)
+    assert [type(record) for record in records] == [Epoch, Steps, Steps, Epoch]
     assert not records[-1].is_finite
 
 
