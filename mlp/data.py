@@ -59,6 +59,9 @@ def normalise(inputs, how):
     return offset, 1 / np.where(spread > 0, spread, 1)
 
 
+GATHERED = 4096  # examples at least, whose labels and rare features are put in order at once
+
+
 class Block(NamedTuple):
     """Consecutive examples: normalised inputs, and labels (n,)."""
 
@@ -80,7 +83,7 @@ class Reader:
         scale = np.broadcast_to(np.asarray(dataset.scale, dtype), n_features)
         self._rare = None
         if len(rare):
-            self._rare = SparseRows.of(inputs[:, rare], scale[rare])
+            self._rare = SparseRows.of(np.take(inputs, rare, axis=1), scale[rare])
             frequent = np.delete(np.arange(n_features), rare)
             inputs, scale = np.take(inputs, frequent, axis=1), scale[frequent]
         self._frequent, self._offset = inputs, None
@@ -95,6 +98,11 @@ class Reader:
 
     def blocks(self, order):
         """The examples at indices order (n,) as Blocks; a short last batch is one of its own."""
+        at_once = -(-GATHERED // self._block_rows) * self._block_rows
+        for start in range(0, len(order), at_once):
+            yield from self._blocks(order[start : start + at_once])
+
+    def _blocks(self, order):
         labels = self._labels[order]
         rare = self._rare.take(order) if self._rare else None
         whole = len(order) // self._batch_size * self._batch_size

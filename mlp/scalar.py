@@ -19,7 +19,7 @@ import math
 def linear(x, weights, bias):
     """k_j = sum_i x_i W_ij + b_j"""
     k = bias[:]
-    for x_i, row in zip(x, weights, strict=True):
+    for x_i, row in zip(x, weights):
         for j, w in enumerate(row):
             k[j] += x_i * w
     return k
@@ -91,6 +91,8 @@ class Network:
 
     def forward(self, x):
         """The logits o for one example x; keeps every module's input for `backward`."""
+        if len(x) != self.sizes[0]:
+            raise ValueError(f"Network expects {self.sizes[0]} inputs, got {len(x)}")
         self.inputs = [x]
         for weights, bias in zip(self.weights[:-1], self.biases):
             x = sigmoid(linear(x, weights, bias))

@@ -74,3 +74,9 @@ def test_huge_inputs_and_logits_do_not_overflow():
     network.weights = [[[1e4]], [[1e4, -1e4]]]
     assert network.sgd_step([-1], 0, lr=0) == math.log(2)  # the hidden unit is 0
     assert network.sgd_step([1], 1, lr=0) == 2e4
+
+
+@pytest.mark.parametrize("x", [[1], [1, 2, 3]])
+def test_an_example_of_another_size_is_refused(x):
+    with pytest.raises(ValueError, match=f"expects 2 inputs, got {len(x)}"):
+        Network([2, 3, 2]).sgd_step(x, 0, lr=0.1)
