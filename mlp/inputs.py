@@ -110,7 +110,6 @@ class Inputs:
         np.dot(self.frequent, weights[self._n_rare :], out=out)
         if self.rare:
             self.rare.add_dot(weights[: self._n_rare], out)
-        return out
 
     def transposed_dot(self, grads, out):
         """X' grads, for grads (n, n_out) -> out (n_features + 1, n_out)."""

@@ -1,6 +1,8 @@
 """The layers of a multilayer perceptron: each its forward rule and, beside it, the backward rule.
 
-Both write into an array that they are handed, `out`, and return it. `grad_x` stands for dloss/dx.
+A layer reads `inputs` and writes `outputs`; going back, it reads `grad_outputs` and writes
+`grad_inputs`, where `grad_x` stands for dloss/dx. The network makes these arrays once and hands
+them out, so that one layer's outputs are the next one's inputs.
 """
 
 import numpy as np
@@ -21,13 +23,13 @@ class InputLinear:
         self.weights, self.grads = weights, grads
         self._products = np.empty_like(weights)
 
-    def forward(self, inputs, out):
+    def forward(self, inputs, outputs):
         """Inputs of batch examples -> outputs (batch, n_out)."""
         self._inputs = inputs
-        return inputs.dot(self.weights, out)
+        inputs.dot(self.weights, outputs)
 
     def backward(self, grad_outputs):
-        """grad_outputs (batch, n_out) -> nothing; keeps the gradient of W."""
+        """grad_outputs (batch, n_out) -> the gradient of W."""
         self._inputs.transposed_dot(grad_outputs, self.grads)
 
     def add(self, changes):
@@ -35,48 +37,51 @@ class InputLinear:
         self._inputs.add_transposed_dot(changes, self.weights, self._products)
 
 
-class Linear:
+class Layer:
+    """What layers behind the first share."""
+
+    def connect(self, inputs, outputs, grad_inputs, grad_outputs):
+        """inputs and grad_inputs (batch, n_in), outputs and grad_outputs (batch, n_out)."""
+        self.inputs, self.outputs = inputs, outputs
+        self.grad_inputs, self.grad_outputs = grad_inputs, grad_outputs
+
+
+class Linear(Layer):
     """outputs = inputs W + b, with weights W (n_in, n_out) and bias b (1, n_out).
 
     Both and their gradients are views that the network hands in, [W; b] as one array each.
     """
 
-    def __init__(self, params, grads, max_batch):
+    def __init__(self, params, grads):
         self.weights, self.bias = params[:-1], params[-1:]
         self.grad_weights, self.grad_bias = grads[:-1], grads[-1:]
-        self._ones = np.ones((1, max_batch), params.dtype)
 
-    def forward(self, inputs, out):
-        """inputs (batch, n_in) -> outputs (batch, n_out)."""
-        self._inputs = inputs
-        np.dot(inputs, self.weights, out=out)
-        out += self.bias
-        return out
+    def connect(self, inputs, *others):
+        super().connect(inputs, *others)
+        self._ones = np.ones((1, len(inputs)), inputs.dtype)
 
-    def backward(self, grad_outputs, out):
-        """grad_outputs (batch, n_out) -> grad_inputs (batch, n_in); keeps the parameters' own."""
-        np.dot(self._inputs.T, grad_outputs, out=self.grad_weights)
-        np.dot(self._ones[:, : len(grad_outputs)], grad_outputs, out=self.grad_bias)
-        return np.dot(grad_outputs, self.weights.T, out=out)
+    def forward(self):
+        np.dot(self.inputs, self.weights, out=self.outputs)
+        self.outputs += self.bias
+
+    def backward(self):
+        np.dot(self.inputs.T, self.grad_outputs, out=self.grad_weights)
+        np.dot(self._ones, self.grad_outputs, out=self.grad_bias)
+        np.dot(self.grad_outputs, self.weights.T, out=self.grad_inputs)
 
 
-class Activation:
+class Activation(Layer):
     """outputs = f(inputs), element by element, with f' written in terms of the outputs."""
 
     def __init__(self, name):
         self._function, self._slope = ACTIVATIONS[name]
 
-    def forward(self, inputs, out):
-        """inputs (batch, width) -> outputs (batch, width)."""
-        self._function(inputs, out)
-        self._outputs = out
-        return out
+    def forward(self):
+        self._function(self.inputs, self.outputs)
 
-    def backward(self, grad_outputs, out):
-        """grad_outputs (batch, width) -> grad_inputs (batch, width)."""
-        self._slope(self._outputs, out)
-        out *= grad_outputs
-        return out
+    def backward(self):
+        self._slope(self.outputs, self.grad_inputs)
+        self.grad_inputs *= self.grad_outputs
 
 
 # Each pair: y = f(x), then f'(x) as a function of y. Both write into `out`.

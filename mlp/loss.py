@@ -31,10 +31,9 @@ class SoftmaxCrossEntropy:
         return self._identity.take(labels, axis=0)
 
     def gradient(self, logits, targets, factor, out):
-        """factor (y - targets); with factor 1/n the gradient of the mean loss by the logits."""
+        """out = factor (y - targets); with factor 1/n the mean loss's gradient by the logits."""
         np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), out=out)
         np.exp(out, out=out)
         out /= np.dot(out, self._ones)
         out -= targets
         out *= factor
-        return out

@@ -16,7 +16,9 @@ class MLP:
     gradients in another, `grads`: an optimizer needs no more than these two. The layers hold
     views of them. The first layer is kept apart from the rest because it alone reads the data; the
     rows of its weights are in the order of mlp.inputs, `rare` being the rare features' indices.
-    What the layers write goes into arrays that are made once, for max_batch examples.
+
+    The first layer's outputs are `first_outputs` (batch, n_out), the last one's `logits` (batch,
+    n_classes); their gradients are `first_grads` and `grad_logits`. `resize` makes all of them.
     """
 
     def __init__(self, sizes, activation="sigmoid", dtype=np.float32, max_batch=MAX_BATCH, rare=()):
@@ -29,13 +31,13 @@ class MLP:
         params, grads = self._matrices(self.params), self._matrices(self.grads)
         self.first, self.rest = InputLinear(params[0], grads[0]), []
         for layer_params, layer_grads in zip(params[1:], grads[1:], strict=True):
-            self.rest += [Activation(activation), Linear(layer_params, layer_grads, max_batch)]
+            self.rest += [Activation(activation), Linear(layer_params, layer_grads)]
         n_first = params[0].size
         self.rest_params, self.rest_grads = self.params[n_first:], self.grads[n_first:]
         widths = [*np.repeat(sizes[1:-1], 2), sizes[-1]]  # before and after each activation
-        self._all_outputs = [np.empty((max_batch, width), dtype) for width in widths]
-        self._all_grad_outputs = [np.empty_like(outputs) for outputs in self._all_outputs]
-        self._resize(max_batch)
+        self._outputs = [np.empty((max_batch, width), dtype) for width in widths]
+        self._grads = [np.empty_like(outputs) for outputs in self._outputs]
+        self.resize(max_batch)
 
     def _matrices(self, vector):
         """Views of a vector like `params`: each layer's [weights; bias], (n_in + 1, n_out)."""
@@ -43,12 +45,28 @@ class MLP:
         parts = np.split(vector, np.cumsum([rows * columns for rows, columns in shapes])[:-1])
         return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
-    def _resize(self, batch):
+    def resize(self, batch):
+        """Connect the layers for a batch of this many examples, max_batch at most."""
         if batch > self.max_batch:
             raise ValueError(f"made for batches of up to {self.max_batch} examples, got {batch}")
-        self._batch = batch
-        self._outputs = [array[:batch] for array in self._all_outputs]
-        self._grad_outputs = [array[:batch] for array in self._all_grad_outputs]
+        outputs, grads = ([a[:batch] for a in arrays] for arrays in (self._outputs, self._grads))
+        ends = zip(pairwise(outputs), pairwise(grads), strict=True)
+        for layer, (layer_outputs, layer_grads) in zip(self.rest, ends, strict=True):
+            layer.connect(*layer_outputs, *layer_grads)
+        self.first_outputs, self.first_grads = outputs[0], grads[0]
+        self.logits, self.grad_logits = outputs[-1], grads[-1]
+
+    def attach(self, first_outputs, logits, first_grads):
+        """Use these arrays, with as many rows as at present, instead of the network's own.
+
+        Without hidden layers the first layer's outputs are the logits: give the same array twice.
+        """
+        self.first_outputs, self.logits, self.first_grads = first_outputs, logits, first_grads
+        if self.rest:
+            self.rest[0].inputs, self.rest[0].grad_inputs = first_outputs, first_grads
+            self.rest[-1].outputs = logits
+        else:
+            self.grad_logits = first_grads
 
     def initialise(self, init, rng, std=None):
         """Draw every weight from a normal distribution; biases are 0.
@@ -66,32 +84,26 @@ class MLP:
 
     def forward(self, inputs):
         """Inputs of batch examples -> logits (batch, n_classes)."""
-        if len(inputs) != self._batch:
-            self._resize(len(inputs))
-        return self.forward_rest(self.first.forward(inputs, self._outputs[0]), self._outputs[-1])
+        if len(inputs) != len(self.logits):
+            self.resize(len(inputs))
+        self.first.forward(inputs, self.first_outputs)
+        self.forward_rest()
+        return self.logits
 
-    def backward(self, grad_logits):
-        """grad_logits (batch, n_classes): fills `grads` for the batch that was last seen."""
-        self.first.backward(self.backward_rest(grad_logits, self._grad_outputs[0]))
+    def backward(self):
+        """From grad_logits to `grads`, for the batch that `forward` saw."""
+        self.backward_rest()
+        self.first.backward(self.first_grads)
 
-    def forward_rest(self, outputs, out):
-        """From the first layer's outputs (batch, n_out) to the logits, written into out."""
-        if len(outputs) != self._batch:
-            self._resize(len(outputs))
-        for layer, layer_out in zip(self.rest, [*self._outputs[1:-1], out], strict=False):
-            outputs = layer.forward(outputs, layer_out)
-        if not self.rest:
-            out[...] = outputs
-        return out
+    def forward_rest(self):
+        """From first_outputs to logits."""
+        for layer in self.rest:
+            layer.forward()
 
-    def backward_rest(self, grad, out):
-        """From the logits' gradient back to that of the first layer's outputs, written into out."""
-        layers = zip(reversed(self.rest), [*self._grad_outputs[-2:0:-1], out], strict=False)
-        for layer, layer_out in layers:
-            grad = layer.backward(grad, layer_out)
-        if not self.rest:
-            out[...] = grad
-        return out
+    def backward_rest(self):
+        """From grad_logits to first_grads."""
+        for layer in reversed(self.rest):
+            layer.backward()
 
     def state(self):
         """Copies of the parameters: weights_0 (n_in, n_out), bias_0 (n_out,), weights_1, ..."""

@@ -35,18 +35,17 @@ class PlainSteps:
         self.model, self.optimizer, self.rare = model, optimizer, model.rare
         n_classes, dtype = model.sizes[-1], model.params.dtype
         self.loss = SoftmaxCrossEntropy(n_classes, dtype)
-        self._logits, self._grads = np.empty((2, model.max_batch, n_classes), dtype)
+        self._logits = np.empty((model.max_batch, n_classes), dtype)  # of a block
 
     def steps(self, block, lrs):
         model, (inputs, labels) = self.model, block
         size = len(labels) // len(lrs)
-        logits, grad = self._logits[: len(labels)], self._grads[:size]
-        targets = self.loss.targets(labels)
+        logits, targets = self._logits[: len(labels)], self.loss.targets(labels)
         for step, lr in enumerate(lrs.tolist()):
             batch = slice(step * size, (step + 1) * size)
             logits[batch] = model.forward(inputs[batch])
-            self.loss.gradient(logits[batch], targets[batch], 1 / size, out=grad)
-            model.backward(grad)
+            self.loss.gradient(model.logits, targets[batch], 1 / size, out=model.grad_logits)
+            model.backward()
             self.optimizer.update(model.params, model.grads, lr)
         return self._mean_losses(logits, labels, len(lrs))
 
@@ -83,25 +82,29 @@ class LookaheadSteps(PlainSteps):
         super().__init__(model, optimizer)
         shape = 2, model.max_batch, model.sizes[1]
         self._outputs, self._changes = np.empty(shape, model.params.dtype)
+        if not model.rest:
+            self._outputs = self._logits
 
     def steps(self, block, lrs):
         model, (inputs, labels) = self.model, block
         n, n_steps = len(labels), len(lrs)
         size = n // n_steps
-        outputs, changes = model.first.forward(inputs, self._outputs[:n]), self._changes[:n]
-        overlaps = inputs.gram() if n_steps > 1 else None
-        logits, grad = self._logits[:n], self._grads[:size]
+        model.resize(size)
+        outputs, changes, logits = self._outputs[:n], self._changes[:n], self._logits[:n]
         targets = self.loss.targets(labels)
-        factors = (-lrs / size).astype(grad.dtype)
+        factors = (-lrs / size).astype(logits.dtype)
         rest_params, rest_grads = model.rest_params, model.rest_grads
-        parts = (a.reshape(n_steps, size, -1) for a in (outputs, logits, targets, changes))
-        for step, (k, o, target, change) in enumerate(zip(*parts, strict=True)):
+        model.first.forward(inputs, outputs)
+        overlaps = inputs.gram() if n_steps > 1 else None
+        parts = (a.reshape(n_steps, size, -1) for a in (outputs, targets, logits, changes))
+        for step, (k, target, o, change) in enumerate(zip(*parts, strict=True)):
             if step:
                 seen = step * size
                 k += np.dot(overlaps[seen : seen + size, :seen], changes[:seen])
-            model.forward_rest(k, out=o)
-            self.loss.gradient(o, target, factors[step, ...], out=grad)
-            model.backward_rest(grad, out=change)
+            model.attach(k, o, change)
+            model.forward_rest()
+            self.loss.gradient(o, target, factors[step, ...], out=model.grad_logits)
+            model.backward_rest()
             rest_params += rest_grads
         model.first.add(changes)
         return self._mean_losses(logits, labels, n_steps)

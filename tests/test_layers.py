@@ -23,38 +23,41 @@ def with_rare_features(n_rare):
     return Inputs(frequent, SparseRows.of(INPUTS[:, :n_rare], np.ones(n_rare)) if n_rare else None)
 
 
+def connected(layer, inputs, grad_outputs):
+    """The layer with these arrays, and rubbish where it is to write."""
+    rubbish = np.full(grad_outputs.shape, 7, inputs.dtype), np.full_like(inputs, 7)
+    layer.connect(inputs, rubbish[0], rubbish[1], grad_outputs)
+    return layer
+
+
 def test_linear_by_hand():
     grads = np.full_like(PARAMS, 7)
-    layer = Linear(PARAMS.copy(), grads, max_batch=3)
-    np.testing.assert_array_equal(layer.forward(INPUTS, np.full((2, 2), 7.0)), OUTPUTS)
-    np.testing.assert_array_equal(layer.backward(GRAD_OUTPUTS, np.full((2, 3), 7.0)), GRAD_INPUTS)
+    layer = connected(Linear(PARAMS.copy(), grads), INPUTS, GRAD_OUTPUTS)
+    layer.forward()
+    layer.backward()
+    np.testing.assert_array_equal(layer.outputs, OUTPUTS)
+    np.testing.assert_array_equal(layer.grad_inputs, GRAD_INPUTS)
     np.testing.assert_array_equal(grads, GRADS)
 
 
 @pytest.mark.parametrize("n_rare", [0, 2, 3])
 def test_input_linear_by_hand(n_rare):
-    params, grads = PARAMS.copy(), np.full_like(PARAMS, 7)
+    params, grads, outputs = PARAMS.copy(), np.full_like(PARAMS, 7), np.full((2, 2), 7.0)
     layer = InputLinear(params, grads)
-    outputs = layer.forward(with_rare_features(n_rare), np.full((2, 2), 7.0))
+    layer.forward(with_rare_features(n_rare), outputs)
     np.testing.assert_array_equal(outputs, OUTPUTS)
-    assert layer.backward(GRAD_OUTPUTS) is None, "nobody needs the gradient of the data"
+    layer.backward(GRAD_OUTPUTS)
     np.testing.assert_array_equal(grads, GRADS)
     layer.add(-0.5 * GRAD_OUTPUTS)
     np.testing.assert_array_equal(params, PARAMS - 0.5 * GRADS)
 
 
-@pytest.mark.parametrize("kind", [Linear, Activation, InputLinear])
-def test_layers_write_where_they_are_told(kind):
-    square = np.eye(3, 2)
-    if kind is Activation:
-        layer, inputs = Activation("tanh"), np.eye(2)
-    else:
-        layer = Linear(square, square.copy(), 2) if kind is Linear else InputLinear(square, square)
-        inputs = np.eye(2) if kind is Linear else Inputs.dense(np.eye(2))
-    out = np.empty((2, 2))
-    assert layer.forward(inputs, out) is out
-    if kind is not InputLinear:
-        assert layer.backward(np.eye(2), out) is out
+def activated(name, inputs):
+    """An activation after its forward and backward pass; dloss/doutputs is 2."""
+    layer = connected(Activation(name), inputs, np.full_like(inputs, 2))
+    layer.forward()
+    layer.backward()
+    return layer
 
 
 @pytest.mark.parametrize(
@@ -67,37 +70,32 @@ def test_layers_write_where_they_are_told(kind):
     ],
 )
 def test_activation_values(name, inputs, outputs):
-    found = Activation(name).forward(np.array(inputs, float), np.empty(3))
+    found = activated(name, np.array(inputs, float)).outputs
     np.testing.assert_allclose(found, outputs, rtol=1e-15, atol=1e-16)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_slopes_are_the_difference_quotients(name):
     x, h = np.linspace(-3, 3, 100), 1e-6  # no point at relu's kink
-    layer = Activation(name)
-    above, below = (layer.forward(shifted, np.empty_like(x)) for shifted in (x + h, x - h))
-    quotients = (above - below) / (2 * h)
-    layer.forward(x, np.empty_like(x))
-    slopes = layer.backward(np.full_like(x, 2.0), np.empty_like(x))
-    np.testing.assert_allclose(slopes, 2 * quotients, rtol=1e-7, atol=1e-9)
+    quotients = (activated(name, x + h).outputs - activated(name, x - h).outputs) / (2 * h)
+    slopes = activated(name, x).grad_inputs / 2
+    np.testing.assert_allclose(slopes, quotients, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("name", "limits"), [("sigmoid", (0, 1)), ("tanh", (-1, 1))])
 def test_saturated_units_reach_their_limits(name, limits, dtype):
-    layer = Activation(name)
     with np.errstate(over="ignore"):
-        outputs = layer.forward(np.array([-1e4, 1e4], dtype), np.empty(2, dtype))
-    np.testing.assert_array_equal(outputs, limits)
-    np.testing.assert_array_equal(layer.backward(np.ones(2, dtype), np.empty(2, dtype)), 0)
+        layer = activated(name, np.array([-1e4, 1e4], dtype))
+    np.testing.assert_array_equal(layer.outputs, limits)
+    np.testing.assert_array_equal(layer.grad_inputs, 0)
 
 
 def loss(logits, labels):
     """Each example's loss, and the gradient of their mean."""
     softmax, labels = SoftmaxCrossEntropy(logits.shape[1], logits.dtype), np.array(labels)
-    targets, out = softmax.targets(labels), np.full_like(logits, 7)
-    gradient = softmax.gradient(logits, targets, 1 / len(logits), out)
-    assert gradient is out
+    gradient = np.full_like(logits, 7)
+    softmax.gradient(logits, softmax.targets(labels), 1 / len(logits), out=gradient)
     return softmax.losses(logits, labels), gradient
 
 

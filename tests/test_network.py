@@ -56,9 +56,9 @@ def test_gradient_of_every_parameter(activation, hidden_sizes, rare, rows):
     def loss():
         return softmax.losses(network.forward(inputs), labels).mean()
 
-    grad_logits = np.empty((rows, 3))
-    softmax.gradient(network.forward(inputs), softmax.targets(labels), 1 / rows, grad_logits)
-    network.backward(grad_logits)
+    logits = network.forward(inputs)
+    softmax.gradient(logits, softmax.targets(labels), 1 / rows, out=network.grad_logits)
+    network.backward()
     expected = difference_quotients(loss, network.params)
     assert (np.abs(network.grads - expected) <= 1e-7 * np.abs(expected)).all()
 
@@ -67,6 +67,34 @@ def test_a_larger_batch_than_the_arrays_were_made_for():
     network, inputs, _ = example_network("tanh", [5])
     with pytest.raises(ValueError, match="up to 5 examples, got 10"):
         network.forward(Inputs.dense(np.vstack([inputs, inputs])))
+
+
+def test_arrays_are_made_once_and_a_short_batch_uses_views_of_them():
+    network, inputs, _ = example_network("tanh", [5])
+    whole = network.forward(Inputs.dense(inputs))
+    expected = whole.copy()
+    short = network.forward(Inputs.dense(inputs[:3]))
+    assert np.shares_memory(whole, short)
+    np.testing.assert_allclose(short, expected[:3], rtol=1e-14)
+
+
+def test_a_network_works_in_the_arrays_that_it_is_attached_to():
+    network, inputs, _ = example_network("tanh", [5, 4])
+    expected = network.forward(Inputs.dense(inputs)).copy()
+    network.grad_logits[...] = 1
+    network.backward()
+    grads, first_grads = network.grads.copy(), network.first_grads.copy()
+
+    outputs, logits, other_grads = np.empty((5, 5)), np.empty((5, 3)), np.empty((5, 5))
+    network.attach(outputs, logits, other_grads)
+    network.first.forward(Inputs.dense(inputs), outputs)
+    network.forward_rest()
+    network.backward_rest()
+    np.testing.assert_array_equal(logits, expected)
+    np.testing.assert_array_equal(other_grads, first_grads)
+    network.grads[...] = 0
+    network.backward()
+    np.testing.assert_array_equal(network.grads, grads)
 
 
 @pytest.mark.parametrize(
