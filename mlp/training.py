@@ -101,7 +101,7 @@ class Evaluation:
         self._steps = steps
         self._losses = SoftmaxCrossEntropy(dataset.n_classes, dtype).losses
         n_train, n_held_out = len(dataset.train[0]), len(dataset.held_out[0])
-        subset = np.sort(np.random.default_rng(0).permutation(n_train)[:n_held_out])
+        subset = np.random.default_rng(0).permutation(n_train)[:n_held_out]
         parts = tuple(array[subset] for array in dataset.train), dataset.held_out
         self._readers = [Reader(part, dataset, dtype, self.ROWS, rare=steps.rare) for part in parts]
 

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import sklearn.datasets
 
-from mlp.data import Dataset, Reader, load_dataset, load_digits, load_npz, load_synth, normalise
+from mlp.data import (
+    GATHERED,
+    Dataset,
+    Reader,
+    load_dataset,
+    load_digits,
+    load_npz,
+    load_synth,
+    normalise,
+)
 from mlp.errors import UserError
 from mlp.inputs import FEW
 
@@ -313,6 +322,13 @@ def test_a_block_holds_whole_batches_and_a_short_one_stands_alone(n, batch_size,
     assert [label for _, labels in found for label in labels] == list(range(n))
 
 
+def test_only_the_last_batch_of_many_is_short():
+    found = blocks(np.ones((2 * GATHERED, 1)), range(2 * GATHERED), batch_size=7, n_batches=3)
+    *sizes, last_whole, short = (len(labels) for _, labels in found)
+    assert set(sizes) == {21}
+    assert (last_whole % 7, short) == (0, 2 * GATHERED % 7)
+
+
 @pytest.mark.parametrize("offset", [1.0, np.array([0, 0, 1.0, 0, 0])], ids=["one", "each"])
 def test_an_offset_is_taken_off_before_the_inputs_are_scaled(offset):
     ((inputs, _),) = blocks(SPARSE, [0, 1], offset=offset, scale=0.5)
@@ -320,7 +336,8 @@ def test_an_offset_is_taken_off_before_the_inputs_are_scaled(offset):
 
 
 def test_an_offset_is_taken_off_in_the_stored_precision():
-    ((inputs, _),) = blocks(np.array([[1e9], [1e9 + 1]]), [0, 1], offset=1e9, dtype=np.float32)
+    x, offset = np.array([[1e9 + 1], [1e9 + 2]]), 1e9 + 1  # which float32 can't tell from 1e9
+    ((inputs, _),) = blocks(x, [0, 1], offset=offset, dtype=np.float32)
     np.testing.assert_array_equal(inputs, [[0], [1]])
 
 
