@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp.errors import UserError
-from mlp.inputs import Inputs, SparseRows, rare_features
+from mlp.inputs import Inputs, rare_features
 from mlp.mnist import load_fashion_mnist, load_mnist
 
 
@@ -83,6 +83,8 @@ class Reader:
         scale = np.broadcast_to(np.asarray(dataset.scale, dtype), n_features)
         self._rare = None
         if len(rare):
+            from mlp.sparse import SparseRows  # not above: SciPy takes a tenth of a second to load
+
             self._rare = SparseRows.of(np.take(inputs, rare, axis=1), scale[rare])
             frequent = np.delete(np.arange(n_features), rare)
             inputs, scale = np.take(inputs, frequent, axis=1), scale[frequent]

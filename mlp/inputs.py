@@ -6,13 +6,7 @@ of those only the numbers that are not zero are kept, for SciPy to multiply. The
 makes the bias one more row of the weights.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-
-# The kernels behind SciPy's sparse products. Its operator @ makes a new matrix for each product;
-# these add to one that is there, so that a step touches only those weights that it changes.
-from scipy.sparse._sparsetools import csc_matvecs, csr_matvecs
 
 RARE = 1 / 8  # a number costs a sparse product about 8 times what it costs a dense one
 FEW = 64  # fewer rare features than this are not worth a product of their own
@@ -20,73 +14,20 @@ EXAMPLES = 2000  # are enough to tell which features are rare
 
 
 def rare_features(inputs):
-    """Features that are not zero in fewer than RARE of the examples, ascending; none if FEW.
+    """Features that are not zero in fewer than RARE of the examples, ascending: (n_rare,).
 
-    inputs (n, n_features), of which EXAMPLES rows are looked at.
+    inputs (n, n_features), of which about EXAMPLES rows are looked at. Below FEW, none.
     """
     some = inputs[:: -(-len(inputs) // EXAMPLES)]
     rare = np.flatnonzero(np.count_nonzero(some, axis=0) < RARE * len(some))
     return rare if len(rare) >= FEW else rare[:0]
 
 
-class SparseRows(NamedTuple):
-    """A matrix as compressed sparse rows, which hold only the numbers that are not zero.
-
-    Row i has values[starts[i] : starts[i + 1]] in columns[starts[i] : starts[i + 1]].
-    """
-
-    n_columns: int
-    starts: np.ndarray
-    columns: np.ndarray
-    values: np.ndarray
-
-    @classmethod
-    def of(cls, matrix, scale):
-        """matrix (n, n_columns) times scale (n_columns,), in the latter's type."""
-        rows, columns = np.divmod(np.flatnonzero(matrix != 0), matrix.shape[1])
-        starts = np.searchsorted(rows, np.arange(len(matrix) + 1))
-        values = (matrix[rows, columns] * scale[columns]).astype(scale.dtype)
-        return cls(matrix.shape[1], starts, columns, values)
-
-    def take(self, rows):
-        """Copies of the rows at these indices (n,), in their order."""
-        first = self.starts[rows]
-        lengths = self.starts[rows + 1] - first
-        starts = np.zeros(len(rows) + 1, np.intp)
-        np.cumsum(lengths, out=starts[1:])
-        where = np.arange(starts[-1]) + np.repeat(first - starts[:-1], lengths)
-        return SparseRows(self.n_columns, starts, self.columns[where], self.values[where])
-
-    def part(self, rows):
-        """A view of the rows in a slice without a step."""
-        start, stop, _ = rows.indices(len(self.starts) - 1)
-        return self._replace(starts=self.starts[start : stop + 1])
-
-    def transposed(self):
-        """The transpose as a dense matrix (n_columns, n)."""
-        n = len(self.starts) - 1
-        dense = np.zeros((self.n_columns, n), self.values.dtype)
-        here = slice(self.starts[0], self.starts[-1])
-        rows = np.repeat(np.arange(n), np.diff(self.starts))
-        dense[self.columns[here], rows] = self.values[here]
-        return dense
-
-    def add_dot(self, other, out):
-        """out += R other, for R this matrix (n, n_columns), other (n_columns, m), out (n, m)."""
-        n, m = out.shape
-        csr_matvecs(n, self.n_columns, m, *self[1:], other.ravel(), out.ravel())
-
-    def add_transposed_dot(self, other, out):
-        """out += R' other, for R this matrix (n, n_columns), other (n, m), out (n_columns, m)."""
-        n, m = other.shape
-        csc_matvecs(self.n_columns, n, m, *self[1:], other.ravel(), out.ravel())
-
-
 class Inputs:
     """X (n, n_features + 1), as above.
 
-    frequent (n, n_frequent + 1), its last column 1; rare: the other features as SparseRows, or None
-    where there are none. What X is multiplied with is C-contiguous and of the same type.
+    frequent (n, n_frequent + 1), its last column 1; rare: the other features as SparseRows (n,
+    n_rare), or None. What X is multiplied with is C-contiguous and of the same type.
     """
 
     def __init__(self, frequent, rare=None):

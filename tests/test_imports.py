@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [  # a module of mlp imports from floors below its own alone
-    {"errors", "files", "inputs", "layers", "loss", "optimizers", "schedules", "scalar"},
+    {"errors", "files", "inputs", "layers", "loss", "optimizers", "schedules", "scalar", "sparse"},
     {"config", "mnist", "network", "run_folder", "steps"},
     {"data"},
     {"training"},

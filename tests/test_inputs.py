@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from mlp.inputs import EXAMPLES, FEW, RARE, Inputs, SparseRows, rare_features
+from mlp.inputs import EXAMPLES, FEW, RARE, Inputs, rare_features
+from mlp.sparse import SparseRows
 
 N, N_RARE, N_FREQUENT, N_OUT = 12, 9, 5, 4
 

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from mlp.inputs import Inputs, SparseRows
+from mlp.inputs import Inputs
 from mlp.layers import ACTIVATIONS, Activation, InputLinear, Linear
 from mlp.loss import SoftmaxCrossEntropy
+from mlp.sparse import SparseRows
 
 PARAMS = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [0.5, -0.5]])  # weights, and bias last
 INPUTS = np.array([[1.0, 0.0, -1.0], [2.0, 0.0, 1.0]])

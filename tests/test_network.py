@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from mlp.inputs import Inputs, SparseRows
+from mlp.inputs import Inputs
 from mlp.layers import ACTIVATIONS
 from mlp.loss import SoftmaxCrossEntropy
 from mlp.network import MLP
+from mlp.sparse import SparseRows
 
 HIDDEN_SIZES = [[], [5], [5, 4], [5, 4, 3]]
 RARE = [1, 4]  # of six features
