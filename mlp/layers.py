@@ -66,7 +66,7 @@ class Linear(Layer):
 
     def backward(self):
         np.dot(self.inputs.T, self.grad_outputs, out=self.grad_weights)
-        np.dot(self._ones, self.grad_outputs, out=self.grad_bias)
+        np.dot(self._ones, self.grad_outputs, out=self.grad_bias)  # sums, as in mlp.loss
         np.dot(self.grad_outputs, self.weights.T, out=self.grad_inputs)
 
 

@@ -30,10 +30,13 @@ class SoftmaxCrossEntropy:
         """[i = c] for every example, (n, n_classes)."""
         return self._identity.take(labels, axis=0)
 
-    def gradient(self, logits, targets, factor, out):
-        """out = factor (y - targets); with factor 1/n the mean loss's gradient by the logits."""
+    def gradient(self, logits, targets, out, factor=1.0):
+        """out = factor (y - targets) / n: factor times the *mean* loss's gradient by the logits.
+
+        The division by the batch size that the mean brings happens here and nowhere else.
+        """
         np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), out=out)
         np.exp(out, out=out)
         out /= np.dot(out, self._ones)
         out -= targets
-        out *= factor
+        out *= factor / len(out)

@@ -44,7 +44,7 @@ class PlainSteps:
         for step, lr in enumerate(lrs.tolist()):
             batch = slice(step * size, (step + 1) * size)
             logits[batch] = model.forward(inputs[batch])
-            self.loss.gradient(model.logits, targets[batch], 1 / size, out=model.grad_logits)
+            self.loss.gradient(model.logits, targets[batch], out=model.grad_logits)
             model.backward()
             self.optimizer.update(model.params, model.grads, lr)
         return self._mean_losses(logits, labels, len(lrs))
@@ -82,7 +82,7 @@ class LookaheadSteps(PlainSteps):
         super().__init__(model, optimizer)
         shape = 2, model.max_batch, model.sizes[1]
         self._outputs, self._changes = np.empty(shape, model.params.dtype)
-        if not model.rest:
+        if not model.rest:  # the first layer's outputs are the logits
             self._outputs = self._logits
 
     def steps(self, block, lrs):
@@ -92,18 +92,17 @@ class LookaheadSteps(PlainSteps):
         model.resize(size)
         outputs, changes, logits = self._outputs[:n], self._changes[:n], self._logits[:n]
         targets = self.loss.targets(labels)
-        factors = (-lrs / size).astype(logits.dtype)
         rest_params, rest_grads = model.rest_params, model.rest_grads
         model.first.forward(inputs, outputs)
         overlaps = inputs.gram() if n_steps > 1 else None
         parts = (a.reshape(n_steps, size, -1) for a in (outputs, targets, logits, changes))
-        for step, (k, target, o, change) in enumerate(zip(*parts, strict=True)):
+        for step, (lr, k, target, o, change) in enumerate(zip(lrs.tolist(), *parts, strict=True)):
             if step:
                 seen = step * size
                 k += np.dot(overlaps[seen : seen + size, :seen], changes[:seen])
             model.attach(k, o, change)
             model.forward_rest()
-            self.loss.gradient(o, target, factors[step, ...], out=model.grad_logits)
+            self.loss.gradient(o, target, out=model.grad_logits, factor=-lr)
             model.backward_rest()
             rest_params += rest_grads
         model.first.add(changes)

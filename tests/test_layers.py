@@ -96,7 +96,7 @@ def loss(logits, labels):
     """Each example's loss, and the gradient of their mean."""
     softmax, labels = SoftmaxCrossEntropy(logits.shape[1], logits.dtype), np.array(labels)
     gradient = np.full_like(logits, 7)
-    softmax.gradient(logits, softmax.targets(labels), 1 / len(logits), out=gradient)
+    softmax.gradient(logits, softmax.targets(labels), out=gradient)
     return softmax.losses(logits, labels), gradient
 
 

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from run import job_folder
+from mlp.data import Dataset
+from mlp.steps import LookaheadSteps
+from run import build, job_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["dataset.num_train=1000", "dataset.num_val=200", "epochs=2"]
@@ -357,3 +360,24 @@ def test_four_learning_rates_and_three_seeds_on_mnist_are_one_sweep(tmp_path, mn
     configs = [result(folder)["config"] for folder in one.folders]
     assert len({(config["lr"], config["seed"]) for config in configs}) == 12
     assert {result(folder)["status"] for folder in one.folders} == {"finished"}
+
+
+def test_a_run_keeps_the_rare_features_of_its_data_apart():
+    """It gives the same results either way, so that they can't show it; but not as soon."""
+    x = np.ones((10, 100))
+    x[:, 20:] = 0
+    dataset = Dataset((x, None), (x, None), n_classes=2)
+    model = SimpleNamespace(
+        name="mlp", hidden_sizes=[3], activation="tanh", init="he", init_std=None
+    )
+    optimizer = SimpleNamespace(name="sgd", momentum=0, nesterov=False, weight_decay=0)
+    config = SimpleNamespace(model=model, optimizer=optimizer, batch_size=4, dtype="float32")
+    steps = build(config, dataset, np.random.SeedSequence(0))
+    assert type(steps) is LookaheadSteps
+    assert steps.rare.tolist() == list(range(20, 100))
+
+
+def test_scipy_is_loaded_by_data_that_need_it_alone():
+    """It takes longer to load than a small run takes to train."""
+    code = "import run, sys; sys.exit('scipy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -195,7 +195,7 @@ def test_steps_are_those_of_the_loop_written_out():
             logits = network.forward(Inputs.dense(dataset.train[0][batch] / 255))
             expected.append(softmax.losses(logits, labels).mean())
             targets = softmax.targets(labels)
-            softmax.gradient(logits, targets, 1 / len(batch), out=network.grad_logits)
+            softmax.gradient(logits, targets, out=network.grad_logits)
             network.backward()
             network.params -= 0.1 * network.grads
 
