@@ -65,9 +65,9 @@ class Inputs:
         if self.rare:
             self.rare.add_transposed_dot(grads, out[: self._n_rare])
 
-    def gram(self):
-        """X X' (n, n): the inner products of the examples, of those with the column of ones."""
-        out = np.dot(self.frequent, self.frequent.T)
+    def inner_products(self, other):
+        """X Y' (n, n_other), for Y like X: the examples' inner products, the ones included."""
+        out = np.dot(self.frequent, other.frequent.T)
         if self.rare:
-            self.rare.add_dot(self.rare.transposed(), out)
+            self.rare.add_dot(other.rare.transposed(), out)
         return out

@@ -37,6 +37,7 @@ class MLP:
         widths = [*np.repeat(sizes[1:-1], 2), sizes[-1]]  # before and after each activation
         self._outputs = [np.empty((max_batch, width), dtype) for width in widths]
         self._grads = [np.empty_like(outputs) for outputs in self._outputs]
+        self._batch = 0
         self.resize(max_batch)
 
     def _matrices(self, vector):
@@ -47,8 +48,11 @@ class MLP:
 
     def resize(self, batch):
         """Connect the layers for a batch of this many examples, max_batch at most."""
+        if batch == self._batch:
+            return
         if batch > self.max_batch:
             raise ValueError(f"made for batches of up to {self.max_batch} examples, got {batch}")
+        self._batch = batch
         outputs, grads = ([a[:batch] for a in arrays] for arrays in (self._outputs, self._grads))
         ends = zip(pairwise(outputs), pairwise(grads), strict=True)
         for layer, (layer_outputs, layer_grads) in zip(self.rest, ends, strict=True):
@@ -84,8 +88,7 @@ class MLP:
 
     def forward(self, inputs):
         """Inputs of batch examples -> logits (batch, n_classes)."""
-        if len(inputs) != len(self.logits):
-            self.resize(len(inputs))
+        self.resize(len(inputs))
         self.first.forward(inputs, self.first_outputs)
         self.forward_rest()
         return self.logits

@@ -14,7 +14,7 @@ import numpy as np
 
 from mlp.loss import SoftmaxCrossEntropy
 
-MOST_STEPS, MOST_ROWS = 64, 96  # of a block, unless a single batch has more rows
+MOST_STEPS, MOST_ROWS = 64, 128  # of a block, unless a single batch has more rows
 
 
 def choose_steps(model, optimizer):
@@ -94,12 +94,13 @@ class LookaheadSteps(PlainSteps):
         targets = self.loss.targets(labels)
         rest_params, rest_grads = model.rest_params, model.rest_grads
         model.first.forward(inputs, outputs)
-        overlaps = inputs.gram() if n_steps > 1 else None
+        if n_steps > 1:
+            overlaps = inputs[size:].inner_products(inputs[:-size])
         parts = (a.reshape(n_steps, size, -1) for a in (outputs, targets, logits, changes))
         for step, (lr, k, target, o, change) in enumerate(zip(lrs.tolist(), *parts, strict=True)):
             if step:
                 seen = step * size
-                k += np.dot(overlaps[seen : seen + size, :seen], changes[:seen])
+                k += np.dot(overlaps[seen - size : seen, :seen], changes[:seen])
             model.attach(k, o, change)
             model.forward_rest()
             self.loss.gradient(o, target, out=model.grad_logits, factor=-lr)
