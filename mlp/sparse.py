@@ -21,11 +21,11 @@ class SparseRows(NamedTuple):
     values: np.ndarray
 
     @classmethod
-    def of(cls, matrix, scale):
-        """matrix (n, n_columns) times scale (n_columns,), in the latter's type."""
+    def of(cls, matrix, scale=1.0, dtype=np.float64):
+        """matrix (n, n_columns) times a number."""
         rows, columns = np.divmod(np.flatnonzero(matrix != 0), matrix.shape[1])
         starts = np.searchsorted(rows, np.arange(len(matrix) + 1))
-        values = (matrix[rows, columns] * scale[columns]).astype(scale.dtype)
+        values = np.multiply(matrix[rows, columns], scale, dtype=dtype)
         return cls(matrix.shape[1], starts, columns, values)
 
     def take(self, rows):

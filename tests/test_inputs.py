@@ -39,7 +39,7 @@ def inputs(request, rng, dtype, rare):
     frequent = np.column_stack([frequent, np.ones(N)]).astype(dtype)
     if request.param == "frequent alone":
         return Inputs(frequent), frequent
-    sparse = SparseRows.of(rare, np.ones(N_RARE, dtype))
+    sparse = SparseRows.of(rare, dtype=dtype)
     return Inputs(frequent, sparse), np.hstack([rare, frequent])
 
 
@@ -82,17 +82,17 @@ def test_rare_features_are_told_by_rows_from_all_over_the_data():
 
 def test_sparse_rows_hold_the_numbers_that_are_not_zero():
     stored = np.array([[0, 3, 0], [0, 0, 0], [5, 0, 255]], np.uint8)
-    rows = SparseRows.of(stored, np.array([1, 2, 0.5], np.float32))
+    rows = SparseRows.of(stored, 0.5, np.float32)
     assert rows.n_columns == 3
     assert rows.starts.tolist() == [0, 1, 1, 3]
     assert rows.columns.tolist() == [1, 0, 2]
-    assert rows.values.tolist() == [6, 5, 127.5]
+    assert rows.values.tolist() == [1.5, 2.5, 127.5]
     assert rows.values.dtype == np.float32
 
 
 def test_rows_are_taken_in_any_order_and_seen_in_part(rare):
     order = np.array([4, 0, 11, 2, 2, 7])
-    taken = SparseRows.of(rare, np.ones(N_RARE, rare.dtype)).take(order)
+    taken = SparseRows.of(rare, dtype=rare.dtype).take(order)
     np.testing.assert_array_equal(taken.transposed(), rare[order].T)
     for rows in slice(0, 3), slice(2, 6), slice(1, 1), slice(3, None), slice(None, -2):
         np.testing.assert_array_equal(taken.part(rows).transposed(), rare[order][rows].T)
@@ -101,7 +101,7 @@ def test_rows_are_taken_in_any_order_and_seen_in_part(rare):
 
 def test_products_are_those_of_scipys_operator(rare, rng):
     """The kernels are no public part of SciPy: this holds what is expected of them."""
-    rows, public = SparseRows.of(rare, np.ones(N_RARE, rare.dtype)), csr_array(rare)
+    rows, public = SparseRows.of(rare, dtype=rare.dtype), csr_array(rare)
     right, left = (rng.normal(size=(n, N_OUT)).astype(rare.dtype) for n in (N_RARE, N))
     product, transposed = (np.ones((n, N_OUT), rare.dtype) for n in (N, N_RARE))
     rows.add_dot(right, product)

@@ -21,7 +21,7 @@ GRAD_INPUTS = np.array([[-1.0, -1.0, -1.0], [3.0, 8.0, 13.0]])  # GRAD_OUTPUTS t
 def with_rare_features(n_rare):
     """INPUTS, the first features taken for rare."""
     frequent = np.column_stack([INPUTS[:, n_rare:], np.ones(2)])
-    return Inputs(frequent, SparseRows.of(INPUTS[:, :n_rare], np.ones(n_rare)) if n_rare else None)
+    return Inputs(frequent, SparseRows.of(INPUTS[:, :n_rare]) if n_rare else None)
 
 
 def connected(layer, inputs, grad_outputs):

@@ -28,7 +28,7 @@ def inputs_of(x, rare=()):
     if not len(rare):
         return Inputs.dense(x)
     frequent = Inputs.dense(np.delete(x, rare, axis=1)).frequent
-    return Inputs(frequent, SparseRows.of(x[:, rare], np.ones(len(rare))))
+    return Inputs(frequent, SparseRows.of(x[:, rare]))
 
 
 def difference_quotients(f, params, h=5e-4):
