@@ -10,6 +10,7 @@ import numpy as np
 from mlp.errors import UserError
 from mlp.inputs import Inputs, rare_features
 from mlp.mnist import load_fashion_mnist, load_mnist
+from mlp.sparse import SparseRows
 
 
 @dataclass
@@ -82,8 +83,6 @@ class Reader:
         self._labels = labels.astype(np.intp)
         self._rare = None
         if len(rare):
-            from mlp.sparse import SparseRows  # not above: SciPy takes a tenth of a second to load
-
             self._rare = SparseRows.of(np.take(inputs, rare, axis=1), dataset.scale, dtype)
             inputs = np.take(inputs, np.delete(np.arange(inputs.shape[1]), rare), axis=1)
         self._frequent, n_frequent = inputs, inputs.shape[1]

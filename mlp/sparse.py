@@ -1,12 +1,29 @@
 """Matrices of which only the numbers that are not zero are kept, and their products."""
 
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 
-# The kernels behind SciPy's sparse products. Its operator @ makes a new matrix for each product;
-# these add to one that is there, so that a step touches only those weights that it changes.
-from scipy.sparse._sparsetools import csc_matvecs, csr_matvecs
+
+def load_kernels():
+    """The compiled module behind SciPy's sparse products.
+
+    SciPy's operator @ makes a new matrix for each product; its kernels add to one that is there, so
+    that a step touches only those weights that it changes. They are loaded from their file, as
+    importing scipy.sparse brings in much else and takes a tenth of a second.
+    """
+    folder = Path(scipy.__file__).parent / "sparse"
+    spec = PathFinder.find_spec("scipy.sparse._sparsetools", [str(folder)])
+    kernels = module_from_spec(spec)
+    spec.loader.exec_module(kernels)
+    return kernels
+
+
+kernels = load_kernels()
 
 
 class SparseRows(NamedTuple):
@@ -54,9 +71,9 @@ class SparseRows(NamedTuple):
     def add_dot(self, other, out):
         """out += R other, for R this matrix (n, n_columns), other (n_columns, m), out (n, m)."""
         n, m = out.shape
-        csr_matvecs(n, self.n_columns, m, *self[1:], other.ravel(), out.ravel())
+        kernels.csr_matvecs(n, self.n_columns, m, *self[1:], other.ravel(), out.ravel())
 
     def add_transposed_dot(self, other, out):
         """out += R' other, for R this matrix (n, n_columns), other (n, m), out (n_columns, m)."""
         n, m = other.shape
-        csc_matvecs(self.n_columns, n, m, *self[1:], other.ravel(), out.ravel())
+        kernels.csc_matvecs(self.n_columns, n, m, *self[1:], other.ravel(), out.ravel())
