@@ -33,9 +33,10 @@ class Dataset:
 
     def rare_features(self):
         """Indices of the features that are best kept apart (mlp.inputs): (n_rare,), often none."""
-        if np.any(self.offset) or np.ndim(self.scale):  # they need zeros, and one scale for all
-            return np.array([], np.intp)
-        return rare_features(self.train[0])
+        numbers = np.ndim(self.offset) == np.ndim(self.scale) == 0
+        if numbers and self.offset == 0:  # so that a zero stays one, and all features are alike
+            return rare_features(self.train[0])
+        return np.array([], np.intp)
 
     def input_range(self):
         """Smallest and largest normalised training input."""
@@ -87,7 +88,7 @@ class Reader:
             inputs = np.take(inputs, np.delete(np.arange(inputs.shape[1]), rare), axis=1)
         self._frequent, n_frequent = inputs, inputs.shape[1]
         self._stored = np.empty((block_rows, n_frequent), inputs.dtype)
-        exact = np.result_type(inputs, dtype)
+        exact = np.result_type(inputs, dtype)  # an offset is taken off before anything is rounded
         self._normalised = np.ones((block_rows, n_frequent + 1), exact)
         offset, scale = np.asarray(dataset.offset, exact), np.asarray(dataset.scale, exact)
         self._offset, self._scale = (np.append(a, a[0]) if a.ndim else a for a in (offset, scale))

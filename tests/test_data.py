@@ -358,8 +358,16 @@ def test_blocks_share_their_arrays_and_leave_the_data_as_it_is():
     np.testing.assert_array_equal(SPARSE, original)
 
 
-def test_a_dataset_with_an_offset_or_a_scale_for_each_feature_has_no_rare_features():
+@pytest.mark.parametrize(
+    ("offset", "scale", "n_rare"),
+    [
+        (0, 0.5, FEW),
+        (0.5, 1, 0),
+        (np.eye(FEW)[0], 1, 0),
+        (np.zeros(FEW), 1, 0),
+        (0, np.ones(FEW), 0),
+    ],
+)
+def test_rare_features_are_those_of_data_without_offset_and_of_one_scale(offset, scale, n_rare):
     x = np.zeros((200, FEW))
-    for offset, n_rare in (0.0, FEW), (np.zeros(FEW), FEW), (np.eye(FEW)[0], 0), (0.5, 0):
-        assert len(Dataset((x, None), (x, None), 2, offset).rare_features()) == n_rare
-    assert len(Dataset((x, None), (x, None), 2, scale=np.ones(FEW)).rare_features()) == 0
+    assert len(Dataset((x, None), (x, None), 2, offset, scale).rare_features()) == n_rare
