@@ -14,10 +14,13 @@ def load_kernels():
 
     SciPy's operator @ makes a new matrix for each product; its kernels add to one that is there, so
     that a step touches only those weights that it changes. They are loaded from their file, as
-    importing scipy.sparse brings in much else and takes a tenth of a second.
+    importing scipy.sparse brings in much else and takes a tenth of a second; and under a name of
+    their own, so that nothing of SciPy's is left half imported.
     """
     folder = Path(scipy.__file__).parent / "sparse"
-    spec = PathFinder.find_spec("scipy.sparse._sparsetools", [str(folder)])
+    spec = PathFinder.find_spec("_sparsetools", [str(folder)])
+    if spec is None:
+        raise ImportError(f"SciPy {scipy.__version__} has no _sparsetools in {folder}")
     kernels = module_from_spec(spec)
     spec.loader.exec_module(kernels)
     return kernels

@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from mlp.inputs import EXAMPLES, FEW, RARE, Inputs, rare_features
-from mlp.sparse import SparseRows
+from mlp.sparse import SparseRows, load_kernels
 
 N, N_RARE, N_FREQUENT, N_OUT = 12, 9, 5, 4
 
@@ -108,6 +108,12 @@ def test_products_are_those_of_scipys_operator(rare, rng):
     rows.add_transposed_dot(left, transposed)
     close(product, 1 + public @ right)
     close(transposed, 1 + public.T @ left)
+
+
+def test_a_scipy_without_the_kernels_is_named(monkeypatch):
+    monkeypatch.setattr("scipy.__file__", "/elsewhere/scipy/__init__.py")
+    with pytest.raises(ImportError, match=r"SciPy .* has no _sparsetools in /elsewhere/scipy/sp"):
+        load_kernels()
 
 
 # The whole matrix
