@@ -72,7 +72,7 @@ def draw(frame):
                     medians[threads][peer], **style, linewidth=width, zorder=height, label=peer
                 )
         panel.set(xscale="log", yscale="log", xlabel="batch size")
-        panel.set_title("one thread" if threads == 1 else f"{threads} threads")
+        panel.set_title("1 thread" if threads == 1 else f"{threads} threads")
         panel.set_xticks(sizes, sizes)
         panel.xaxis.minorticks_off()
         panel.yaxis.set_major_formatter("{x:,.0f}")
