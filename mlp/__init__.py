@@ -1,1 +1,5 @@
-"""A multilayer perceptron, in plain Python and in NumPy, and all it takes to train one."""
+"""A multilayer perceptron from scratch, and the experiments around it."""
+
+from mlp.experiment import make_config, run
+
+__all__ = ["make_config", "run"]

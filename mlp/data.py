@@ -1,24 +1,26 @@
-"""Datasets: arrays, how their inputs are normalised, and blocks of examples ready for a network."""
+"""Datasets: their arrays, how inputs are normalised, and where they come from.
+
+A data set is one function, `load_<name>`, and one class whose fields are its settings.
+"""
 
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from mlp.errors import UserError
-from mlp.inputs import Inputs, rare_features
 from mlp.mnist import load_fashion_mnist, load_mnist
-from mlp.sparse import SparseRows
+from mlp.settings import setting
 
 
 @dataclass
 class Dataset:
-    """Training and held-out examples.
+    """Training and held-out examples, and how their inputs are normalised.
 
     train and held_out: (inputs (n, n_features) of any real type, labels (n,) in 0..n_classes-1).
     offset and scale, numbers or arrays (n_features,): a network sees (inputs - offset) * scale.
+    held_out_name: "val", or "test" for the canonical test set.
     """
 
     train: tuple
@@ -26,17 +28,24 @@ class Dataset:
     n_classes: int
     offset: object = 0.0
     scale: object = 1.0
+    held_out_name: str = "val"
 
     @property
     def n_features(self):
         return self.train[0].shape[1]
 
-    def rare_features(self):
-        """Indices of the features that are best kept apart (mlp.inputs): (n_rare,), often none."""
-        numbers = np.ndim(self.offset) == np.ndim(self.scale) == 0
-        if numbers and self.offset == 0:  # so that a zero stays one, and all features are alike
-            return rare_features(self.train[0])
-        return np.array([], np.intp)
+    def normalised(self, inputs, dtype=float, out=None):
+        """Stored inputs (..., n_features) as a network sees them, in this floating-point type.
+
+        The offset is subtracted in the type that holds the stored numbers too, before any
+        rounding. out: an array of that type to work in.
+        """
+        exact = np.result_type(inputs, dtype)
+        x = np.empty(inputs.shape, exact) if out is None else out
+        x[...] = inputs
+        x -= np.asarray(self.offset, exact)
+        x *= np.asarray(self.scale, exact)
+        return x.astype(dtype, copy=False)
 
     def input_range(self):
         """Smallest and largest normalised training input."""
@@ -44,6 +53,14 @@ class Dataset:
         low = (np.min(inputs, axis=0) - self.offset) * self.scale
         high = (np.max(inputs, axis=0) - self.offset) * self.scale
         return float(np.min(low)), float(np.max(high))
+
+    def summary(self):
+        (low, high), words = self.input_range(), {"val": "validation", "test": "test"}
+        return (
+            f"{len(self.train[0]):,} training and {len(self.held_out[0]):,} "
+            f"{words[self.held_out_name]} examples, {self.n_features} features "
+            f"from {low:.3g} to {high:.3g}, {self.n_classes} classes"
+        )
 
 
 def normalise(inputs, how):
@@ -61,67 +78,46 @@ def normalise(inputs, how):
     return offset, 1 / np.where(spread > 0, spread, 1)
 
 
-GATHERED = 4096  # examples at least, whose labels and rare features are put in order at once
+MOST_STEPS, MOST_ROWS = 64, 128  # of a block, unless a single batch has more rows
 
 
-class Block(NamedTuple):
-    """Consecutive examples: normalised inputs, and labels (n,)."""
-
-    inputs: Inputs
-    labels: np.ndarray
+def steps_per_block(batch_size):
+    """How many mini-batches are best read at once."""
+    return max(1, min(MOST_STEPS, MOST_ROWS // batch_size))
 
 
-class Reader:
-    """Hands out examples in blocks of n_batches batches, in arrays that the next block overwrites.
+class Batches:
+    """Part of a dataset, examples = (inputs, labels), read as a network of this dtype sees it."""
 
-    rare: the features that are kept apart. The others stay in their stored type until then.
-    """
-
-    def __init__(self, examples, dataset, dtype, batch_size, n_batches=1, rare=()):
-        inputs, labels = examples
-        block_rows = batch_size * n_batches
-        self._batch_size, self._block_rows, self._dtype = batch_size, block_rows, dtype
-        self._labels = labels.astype(np.intp)
-        self._rare = None
-        if len(rare):
-            self._rare = SparseRows.of(np.take(inputs, rare, axis=1), dataset.scale, dtype)
-            inputs = np.take(inputs, np.delete(np.arange(inputs.shape[1]), rare), axis=1)
-        self._frequent, n_frequent = inputs, inputs.shape[1]
-        self._stored = np.empty((block_rows, n_frequent), inputs.dtype)
-        exact = np.result_type(inputs, dtype)  # an offset is taken off before anything is rounded
-        self._normalised = np.ones((block_rows, n_frequent + 1), exact)
-        offset, scale = np.asarray(dataset.offset, exact), np.asarray(dataset.scale, exact)
-        self._offset, self._scale = (np.append(a, a[0]) if a.ndim else a for a in (offset, scale))
+    def __init__(self, dataset, examples, dtype):
+        self.inputs, self.labels = examples
+        self.normalise, self.dtype = dataset.normalised, dtype
+        self.stored = np.empty(0)
 
     def __len__(self):
-        return len(self._labels)
+        return len(self.labels)
 
-    def blocks(self, order):
-        """The examples at indices order (n,) as Blocks; a short last batch is one of its own."""
-        at_once = -(-GATHERED // self._block_rows) * self._block_rows
-        for start in range(0, len(order), at_once):
-            yield from self._blocks(order[start : start + at_once])
+    def blocks(self, order, batch_size, n_batches=1):
+        """The examples at indices order (..., n): (inputs, labels) of n_batches batches at a time.
 
-    def _blocks(self, order):
-        labels = self._labels[order]
-        rare = self._rare.take(order) if self._rare else None
-        whole = len(order) // self._batch_size * self._batch_size
-        for start, stop in pairwise([*range(0, whole, self._block_rows), whole, len(order)]):
-            rows = slice(start, stop)
+        A last batch that is short is a block of its own. A block's arrays are written over by the
+        next one.
+        """
+        n, rows = order.shape[-1], batch_size * n_batches
+        whole = n // batch_size * batch_size
+        for start, stop in pairwise([*range(0, whole, rows), whole, n]):
             if start < stop:
-                inputs = Inputs(self._read(order[rows]), rare and rare.part(rows))
-                yield Block(inputs, labels[rows])
+                yield self.read(order[..., start:stop]), self.labels[order[..., start:stop]]
 
-    def _read(self, indices):
-        """The frequent features of the examples at indices (n,), and the column of ones."""
-        stored, normalised = self._stored[: len(indices)], self._normalised[: len(indices)]
+    def read(self, order):
+        """The normalised inputs of the examples at indices order (..., n): (..., n, n_features)."""
+        shape = (*order.shape, self.inputs.shape[1])
+        if self.stored.shape != shape:
+            self.stored = np.empty(shape, self.inputs.dtype)
+            self.x = np.empty(shape, np.result_type(self.inputs, self.dtype))
         # mode="clip" because "raise", the default, buffers the whole output
-        np.take(self._frequent, indices, axis=0, out=stored, mode="clip")
-        normalised[:, :-1] = stored
-        normalised -= self._offset
-        normalised *= self._scale
-        normalised[:, -1] = 1  # last, as whole rows take a third of the time of all but the ones
-        return normalised.astype(self._dtype, copy=False)
+        np.take(self.inputs, order, axis=0, out=self.stored, mode="clip")
+        return self.normalise(self.stored, self.dtype, out=self.x)
 
 
 def load_synth(num_train=60_000, num_val=10_000, seed=0):
@@ -168,6 +164,11 @@ def load_npz(path, seed=0):
     ((x, y), (x, y), n_classes). Raises UserError that names the array and what is wrong with it.
     """
     where = f"dataset=npz: {path}"
+
+    def require(holds, complaint):
+        if not holds:
+            raise UserError(f"{where}: {complaint}")
+
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
@@ -186,55 +187,112 @@ def load_npz(path, seed=0):
     n_classes = 0
     for x_name, y_name in zip(names[::2], names[1::2], strict=True):
         x, y = arrays[x_name], arrays[y_name]
-        if x.dtype.kind not in "buif" or x.ndim < 2 or x.size == 0:
-            raise UserError(
-                f"{where}: {x_name} must be real numbers of shape (n, features), "
-                f"got {x.dtype} {x.shape}"
-            )
-        if x.dtype.kind == "f" and not np.isfinite(x).all():
-            row = int(np.argwhere(~np.isfinite(x))[0][0])
-            raise UserError(f"{where}: {x_name} has a NaN or infinite value, first in row {row}")
-        if y.dtype.kind not in "ui" or y.shape != x.shape[:1]:
-            raise UserError(
-                f"{where}: {y_name} must be integers of shape ({len(x)},), as {x_name} has "
-                f"{len(x)} rows, got {y.dtype} {y.shape}"
-            )
-        n_classes = n_classes or int(y.max()) + 1
-        if y.min() < 0 or y.max() >= n_classes:
-            raise UserError(
-                f"{where}: {y_name} must be classes 0..{n_classes - 1}, "
-                f"got {int(y.min())}..{int(y.max())}"
-            )
-        arrays[x_name] = x.reshape(len(x), -1)
-    if n_classes > max(2, len(arrays["y_train"])):
-        raise UserError(
-            f"{where}: y_train has classes up to {n_classes - 1} but only "
-            f"{len(arrays['y_train'])} examples; number the classes 0, 1, 2, ..."
+        got = f"got {x.dtype} {x.shape}"
+        is_real = x.dtype.kind in "buif" and x.ndim >= 2 and x.size
+        require(is_real, f"{x_name} must be real numbers of shape (n, features), {got}")
+        x = arrays[x_name] = x.reshape(len(x), -1)
+        bad = np.flatnonzero(~np.isfinite(x).all(axis=1)).tolist()
+        require(
+            not bad, f"{x_name} has a NaN or infinite value, first in row {bad[0] if bad else 0}"
         )
-    if n_classes < 2:
-        raise UserError(f"{where}: y_train has one class only; a classifier needs two or more")
+        shape = f"integers of shape ({len(x)},), as {x_name} has {len(x)} rows"
+        is_right = y.dtype.kind in "ui" and y.shape == x.shape[:1]
+        require(is_right, f"{y_name} must be {shape}, got {y.dtype} {y.shape}")
+        least, most = int(y.min()), int(y.max())
+        n_classes = n_classes or most + 1
+        is_right = least >= 0 and most < n_classes
+        require(is_right, f"{y_name} must be classes 0..{n_classes - 1}, got {least}..{most}")
+    n_train = len(arrays["y_train"])
+    numbering = f"classes up to {n_classes - 1} but only {n_train} examples"
+    is_dense = n_classes <= max(2, n_train)
+    require(is_dense, f"y_train has {numbering}; number the classes 0, 1, 2, ...")
+    require(n_classes > 1, "y_train has one class only; a classifier needs two or more")
     if "x_val" not in arrays:
-        if len(arrays["x_train"]) < 2:
-            raise UserError(f"{where}: x_train has one row; a split needs two or more")
+        require(n_train > 1, "x_train has one row; a split needs two or more")
         return *split(arrays["x_train"], arrays["y_train"], seed), n_classes
-    if arrays["x_val"].shape[1] != arrays["x_train"].shape[1]:
-        raise UserError(
-            f"{where}: x_val has {arrays['x_val'].shape[1]} features, "
-            f"x_train has {arrays['x_train'].shape[1]}"
-        )
+    own, others = arrays["x_val"].shape[1], arrays["x_train"].shape[1]
+    require(own == others, f"x_val has {own} features, x_train has {others}")
     return (arrays["x_train"], arrays["y_train"]), (arrays["x_val"], arrays["y_val"]), n_classes
 
 
-def load_dataset(config):
-    """The Dataset that a checked configuration's `dataset` group asks for."""
-    if config.name == "synth":
-        train, held_out, n_classes = load_synth(config.num_train, config.num_val, config.seed)
-    elif config.name == "digits":
-        train, held_out, n_classes = load_digits(config.seed)
-    elif config.name == "npz":
-        train, held_out, n_classes = load_npz(Path(config.path), config.seed)
-    else:
-        load = {"mnist": load_mnist, "fashion_mnist": load_fashion_mnist}[config.name]
-        train, held_out, n_classes = load(config.final)
-    offset, scale = normalise(train[0], config.normalize)
-    return Dataset(train, held_out, n_classes, offset, scale)
+@dataclass(frozen=True)
+class Source:
+    """What all classes below share."""
+
+    held_out_name = "val"
+    normalize: str = setting(
+        "inputs as stored, to 0..1 by the least and greatest of all, or to mean 0 and std 1 each",
+        choices=["none", "unit", "standard"],
+    )
+
+    def load(self):
+        """The Dataset, its inputs normalised. Raises UserError where it can't be had."""
+        train, held_out, n_classes = self.examples()
+        offset, scale = normalise(train[0], self.normalize)
+        return Dataset(train, held_out, n_classes, offset, scale, self.held_out_name)
+
+
+@dataclass(frozen=True)
+class Seeded(Source):
+    seed: int = setting("draws the points, or the validation fifth", least=0, below=2**32)
+
+
+@dataclass(frozen=True)
+class Synth(Seeded):
+    """two normal features, class 1 outside an ellipse"""
+
+    name = "synth"
+    num_train: int = setting("training examples", least=1)
+    num_val: int = setting("validation examples", least=1)
+
+    def examples(self):
+        return load_synth(self.num_train, self.num_val, self.seed)
+
+
+@dataclass(frozen=True)
+class Mnist(Source):
+    """28 x 28 grey images of 10 classes: handwritten digits"""
+
+    name = "mnist"
+    final: bool = setting("train on all 60,000 and measure on the canonical test set")
+
+    @property
+    def held_out_name(self):
+        return "test" if self.final else "val"
+
+    def examples(self):
+        return load_mnist(self.final)
+
+
+@dataclass(frozen=True)
+class FashionMnist(Mnist):
+    """28 x 28 grey images of 10 classes: Zalando's clothes"""
+
+    name = "fashion_mnist"
+
+    def examples(self):
+        return load_fashion_mnist(self.final)
+
+
+@dataclass(frozen=True)
+class Digits(Seeded):
+    """scikit-learn's 1,797 digits of 8 x 8 pixels"""
+
+    name = "digits"
+
+    def examples(self):
+        return load_digits(self.seed)
+
+
+@dataclass(frozen=True)
+class Npz(Seeded):
+    """your own arrays: x_train, y_train and, if you like, x_val, y_val"""
+
+    name = "npz"
+    path: str = setting("the .npz file")
+
+    def examples(self):
+        return load_npz(Path(self.path), self.seed)
+
+
+DATASETS = Synth, Mnist, FashionMnist, Digits, Npz

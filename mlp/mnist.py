@@ -1,11 +1,9 @@
 """MNIST and Fashion-MNIST: find four IDX files, download what is missing, verify, map into memory.
 
-The data folder is $MLP_DATA_DIR, or else data/ where the command is run. A file that lies there
-unpacked (NAME) is mapped as it is. A packed one (NAME.gz) is unpacked once into the user's cache
-folder, and mapped from there by every later run and by all jobs of a sweep. One that isn't there
-is downloaded as NAME.gz. By any way, the bytes handed out have the SHA-256 stated below: checked at
-every load, about 30 ms for the 47 MB of training images. A folder that already holds the files is
-only read.
+The data folder is $MLP_DATA_DIR, or else data/ where the command is run. We map an unpacked file
+(NAME) as it is. We unpack a packed one (NAME.gz) once, into the user's cache folder, and map that.
+We download a missing one as NAME.gz. Each load checks the SHA-256 stated below, in about 30 ms for
+the 47 MB of training images. A folder that already holds the files is only read.
 """
 
 import gzip
@@ -80,30 +78,26 @@ FASHION_MNIST = Source(
 )
 
 
-def load_mnist(final=False, flatten=True):
+def load_mnist(final=False):
     """Handwritten digits, as ((x, y), (x, y), 10): read-only arrays over the mapped files.
 
-    x uint8 0..255 (n, 784), or (n, 28, 28) where flatten is False; y uint8 (n,).
-    final False: the first 55,000 training images, then the last 5,000 for validation; the test
-    files are not touched. True: all 60,000 training images, then the canonical 10,000 test images.
+    x uint8 0..255 (n, 784); y uint8 (n,). final=False: the first 55,000 training images, then the
+    last 5,000 for validation; the test files are not touched. True: all 60,000 training images,
+    then the canonical 10,000 test images.
     Raises UserError when a file is damaged, or missing and not to be downloaded.
     """
-    return load(MNIST, final, flatten)
+    return load(MNIST, final)
 
 
-def load_fashion_mnist(final=False, flatten=True):
+def load_fashion_mnist(final=False):
     """Zalando's clothes, in the same format and sizes; everything else as for load_mnist."""
-    return load(FASHION_MNIST, final, flatten)
+    return load(FASHION_MNIST, final)
 
 
-def load(source, final, flatten):
-    def examples(part):
-        images, labels = read(source, f"{part}-images"), read(source, f"{part}-labels")
-        return images.reshape(len(images), -1) if flatten else images, labels
-
-    x, y = examples("train")
+def load(source, final):
+    x, y = read(source, "train-images"), read(source, "train-labels")
     if final:
-        return (x, y), examples("t10k"), NUM_CLASSES
+        return (x, y), (read(source, "t10k-images"), read(source, "t10k-labels")), NUM_CLASSES
     return (x[:-NUM_VAL], y[:-NUM_VAL]), (x[-NUM_VAL:], y[-NUM_VAL:]), NUM_CLASSES
 
 
@@ -132,8 +126,8 @@ class Unusable(Exception):
 def read(source, part):
     shape = SHAPES[part]
     file = IdxFile(f"{part}-idx{len(shape)}-ubyte", shape, source.sha256[part])
-    content = find(source, file)
-    return np.frombuffer(content, np.uint8, offset=len(file.header)).reshape(shape)
+    array = np.frombuffer(find(source, file), np.uint8, offset=len(file.header))
+    return array.reshape(shape[0], -1) if len(shape) > 1 else array
 
 
 def find(source, file):

@@ -1,76 +1,219 @@
-"""The multilayer perceptron: an ordered list of layers over one vector of parameters."""
+"""The multilayer perceptron in NumPy: mlp/scalar.py, a batch at a time.
 
+Each layer has its forward rule and, beside it, its backward rule. `grad_x` stands for dloss/dx.
+Arrays may carry leading axes: x (..., batch, n_in), W (..., n_in, n_out). A stack of networks is
+then the same code, and every network of the stack gets the bits that it would get alone.
+"""
+
+import math
 from itertools import pairwise
 
 import numpy as np
 
-from mlp.layers import Activation, InputLinear, Linear
+# As an array without dimensions, which NumPy takes in faster than a Python number: at batch size 1
+# that is half the time of an operation.
+ONE = np.array(1, np.float32)
 
-MAX_BATCH = 512  # rows that the layers' arrays are made for, unless a training batch is larger
+
+def product_for(array):
+    """np.dot for matrices, or its like for stacks of them, whichever the array is.
+
+    np.dot starts in half the time of np.matmul, but knows no stacks. Both call the same routines
+    of the BLAS, matrix by matrix, and so agree to the bit.
+    """
+    return np.dot if array.ndim == 2 else stacked_product
+
+
+def stacked_product(a, b, out=None):
+    """(..., n, k) times (..., k, m): (..., n, m)."""
+    is_outer = a.shape[-1] == 1  # then np.matmul would not call the BLAS
+    return (np.multiply if is_outer else np.matmul)(a, b, out=out)
+
+
+class Linear:
+    """y = x W + b, for x (..., batch, n_in), W (..., n_in, n_out) and b (..., n_out).
+
+    W, b and their gradients are views that the network hands in. What a layer returns, it writes
+    over in its next pass.
+    """
+
+    def __init__(self, weights, bias, grad_weights, grad_bias):
+        self.weights, self.bias = weights, bias[..., None, :]
+        self.grad_weights, self.grad_bias = grad_weights, grad_bias[..., None, :]
+        self.product, self.shape = product_for(weights), None
+
+    def forward(self, x):
+        if x.shape != self.shape:
+            self.make_room(x.shape)
+        self.x = x
+        self.product(x, self.weights, out=self.y)
+        self.y += self.bias
+        return self.y
+
+    def backward(self, grad_y):
+        self.backward_params(grad_y)
+        return self.product(grad_y, self.weights.mT, out=self.grad_x)
+
+    def backward_params(self, grad_y):
+        """dloss/dW = x' grad_y (' transposes), and dloss/db, the sum of grad_y over the batch."""
+        self.product(self.x.mT, grad_y, out=self.grad_weights)
+        self.product(self.ones, grad_y, out=self.grad_bias)  # half the time of np.sum
+
+    def make_room(self, shape):
+        """Makes the arrays that the layer writes to, for x of this shape."""
+        (*stack, n_in, n_out), batch, dtype = self.weights.shape, shape[-2], self.weights.dtype
+        self.shape, self.ones = shape, np.ones((1, batch), dtype)
+        self.y, self.grad_x = (np.empty((*stack, batch, n), dtype) for n in (n_out, n_in))
+
+
+class Activation:
+    """y = f(x), element by element. f' is written in terms of y."""
+
+    def __init__(self, name):
+        self.function, self.slope = ACTIVATIONS[name]
+        self.shape = None
+
+    def forward(self, x):
+        if x.shape != self.shape:
+            self.shape = x.shape
+            self.y, self.grad_x = np.empty_like(x), np.empty_like(x)
+        self.function(x, self.y)
+        return self.y
+
+    def backward(self, grad_y):
+        self.slope(self.y, self.grad_x)
+        self.grad_x *= grad_y
+        return self.grad_x
+
+
+# Each pair: y = f(x), then f'(x) as a function of y. Both write to `out`.
+
+
+def sigmoid(x, out):  # 1 / (1 + exp(-x)); where exp overflows to inf, 0 is the right answer
+    np.negative(x, out=out)
+    np.exp(out, out=out)
+    out += ONE
+    np.reciprocal(out, out=out)
+
+
+def sigmoid_slope(y, out):  # y (1 - y)
+    np.subtract(ONE, y, out=out)
+    out *= y
+
+
+def tanh(x, out):
+    np.tanh(x, out=out)
+
+
+def tanh_slope(y, out):  # 1 - y^2
+    np.multiply(y, y, out=out)
+    np.subtract(ONE, out, out=out)
+
+
+def relu(x, out):
+    np.maximum(x, 0, out=out)
+
+
+def relu_slope(y, out):  # 1 where y > 0, else 0
+    np.greater(y, 0, out=out)
+
+
+LEAK = 0.01  # slope of leaky_relu below zero; Maas, Hannun and Ng (2013)
+
+
+def leaky_relu(x, out):
+    np.multiply(x, LEAK, out=out)
+    np.maximum(x, out, out=out)
+
+
+def leaky_relu_slope(y, out):  # 1 where y > 0, else LEAK
+    np.greater(y, 0, out=out)
+    out *= 1 - LEAK
+    out += LEAK
+
+
+ACTIVATIONS = {
+    "sigmoid": (sigmoid, sigmoid_slope),
+    "tanh": (tanh, tanh_slope),
+    "relu": (relu, relu_slope),
+    "leaky_relu": (leaky_relu, leaky_relu_slope),
+}
+
+
+class SoftmaxCrossEntropy:
+    """The loss of logits o (..., batch, n_classes) for labels c (..., batch) in 0..n_classes-1.
+
+    With y = softmax(o) the loss is l = -log y_c = log(sum_j exp(o_j)) - o_c, and dl/do_i = y_i -
+    [i = c]: the softmax's own derivative, dy_i/do_j = y_i ([i = j] - y_j), and the logarithm's,
+    -1/y_c, multiply to this. Logits shifted by their maximum change neither, and keep exp within
+    range. Loss and gradient are apart because a step needs the gradient alone: losses are computed
+    for many steps at once.
+    """
+
+    def __init__(self, logits):
+        """logits: an array like those to come, for its n_classes, type and stack."""
+        self.n_classes, self.dtype = logits.shape[-1], logits.dtype
+        self.product, self.ones = product_for(logits), np.ones((self.n_classes, 1), self.dtype)
+
+    def losses(self, logits, labels):
+        """The loss of every example, (..., batch) in nats."""
+        shifted = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
+        sums = self.product(np.exp(shifted), self.ones)[..., 0]
+        each = shifted.reshape(-1, labels.size, self.n_classes)
+        true = each[:, np.arange(labels.size), labels.ravel()].reshape(sums.shape)
+        return np.log(sums) - true
+
+    def targets(self, labels):
+        """[i = c] of every example, (..., batch, n_classes)."""
+        targets = np.zeros((*labels.shape, self.n_classes), self.dtype)
+        targets.reshape(-1, self.n_classes)[np.arange(labels.size), labels.ravel()] = 1
+        return targets
+
+    def gradient(self, logits, targets):
+        """dloss/dlogits of the batch's *mean* loss, (..., batch, n_classes).
+
+        The mean's division by the batch size happens here and nowhere else.
+        """
+        grad = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
+        np.exp(grad, out=grad)
+        grad /= self.product(grad, self.ones)
+        grad -= targets
+        if (batch := grad.shape[-2]) > 1:  # dividing by 1 would cost a fortieth of a step
+            grad /= batch
+        return grad
 
 
 class MLP:
-    """n_in inputs -> Linear, (activation, Linear)* -> n_classes logits.
+    """n_in inputs -> Linear, (Activation, Linear)* -> n_classes logits.
 
-    sizes: [n_in, *hidden_sizes, n_classes]. All parameters lie in one vector, `params`, and their
-    gradients in another, `grads`: an optimizer needs no more than these two. The layers hold
-    views of them. The first layer is kept apart from the rest because it alone reads the data; the
-    rows of its weights are in the order of mlp.inputs, `rare` being the rare features' indices.
-
-    The first layer's outputs are `first_outputs` (batch, n_out), the last one's `logits` (batch,
-    n_classes); their gradients are `first_grads` and `grad_logits`. `resize` makes all of them.
+    sizes: [n_in, *hidden_sizes, n_classes]; stack: the shape of a stack of networks, () for one.
+    One vector holds all parameters, `params` (*stack, n_params), another their gradients, `grads`.
+    An optimizer needs no more. The layers work on views of the two.
     """
 
-    def __init__(self, sizes, activation="sigmoid", dtype=np.float32, max_batch=MAX_BATCH, rare=()):
-        self.sizes, self.max_batch = list(sizes), max_batch
-        self.rare = np.asarray(rare, np.intp)
-        self._order = np.r_[self.rare, np.delete(np.arange(sizes[0]), self.rare)]
-        self.params = np.zeros(sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes)), dtype)
+    def __init__(self, sizes, activation="sigmoid", dtype=np.float32, stack=()):
+        self.sizes = list(sizes)
+        n_params = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+        self.params = np.zeros((*stack, n_params), dtype)
         self.grads = np.zeros_like(self.params)
+        views = [list(self.named(vector).values()) for vector in (self.params, self.grads)]
+        self.layers = []
+        for i in range(0, len(views[0]), 2):
+            self.layers += [Activation(activation)] if i else []
+            self.layers += [Linear(*views[0][i : i + 2], *views[1][i : i + 2])]
 
-        params, grads = self._matrices(self.params), self._matrices(self.grads)
-        self.first, self.rest = InputLinear(params[0], grads[0]), []
-        for layer_params, layer_grads in zip(params[1:], grads[1:], strict=True):
-            self.rest += [Activation(activation), Linear(layer_params, layer_grads)]
-        n_first = params[0].size
-        self.rest_params, self.rest_grads = self.params[n_first:], self.grads[n_first:]
-        widths = [*np.repeat(sizes[1:-1], 2), sizes[-1]]  # before and after each activation
-        self._outputs = [np.empty((max_batch, width), dtype) for width in widths]
-        self._grads = [np.empty_like(outputs) for outputs in self._outputs]
-        self._batch = 0
-        self.resize(max_batch)
+    def forward(self, x):
+        """x (..., batch, n_in) -> logits (..., batch, n_classes)."""
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
 
-    def _matrices(self, vector):
-        """Views of a vector like `params`: each layer's [weights; bias], (n_in + 1, n_out)."""
-        shapes = [(n_in + 1, n_out) for n_in, n_out in pairwise(self.sizes)]
-        parts = np.split(vector, np.cumsum([rows * columns for rows, columns in shapes])[:-1])
-        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-
-    def resize(self, batch):
-        """Connect the layers for a batch of this many examples, max_batch at most."""
-        if batch == self._batch:
-            return
-        if batch > self.max_batch:
-            raise ValueError(f"made for batches of up to {self.max_batch} examples, got {batch}")
-        self._batch = batch
-        outputs, grads = ([a[:batch] for a in arrays] for arrays in (self._outputs, self._grads))
-        ends = zip(pairwise(outputs), pairwise(grads), strict=True)
-        for layer, (layer_outputs, layer_grads) in zip(self.rest, ends, strict=True):
-            layer.connect(*layer_outputs, *layer_grads)
-        self.first_outputs, self.first_grads = outputs[0], grads[0]
-        self.logits, self.grad_logits = outputs[-1], grads[-1]
-
-    def attach(self, first_outputs, logits, first_grads):
-        """Use these arrays, with as many rows as at present, instead of the network's own.
-
-        Without hidden layers the first layer's outputs are the logits: give the same array twice.
-        """
-        self.first_outputs, self.logits, self.first_grads = first_outputs, logits, first_grads
-        if self.rest:
-            self.rest[0].inputs, self.rest[0].grad_inputs = first_outputs, first_grads
-            self.rest[-1].outputs = logits
-        else:
-            self.grad_logits = first_grads
+    def backward(self, grad):
+        """From dloss/dlogits to `grads`, for the batch that `forward` saw."""
+        first, *others = self.layers
+        for layer in reversed(others):
+            grad = layer.backward(grad)
+        first.backward_params(grad)  # nobody needs the gradient with respect to the data
 
     def initialise(self, init, rng, std=None):
         """Draw every weight from a normal distribution; biases are 0.
@@ -79,55 +222,18 @@ class MLP:
         Bengio 2010) or "he" (variance 2 / n_in; He et al. 2015). The draws are made in float64,
         so that one seed gives the same network in either precision.
         """
-        state = {}
-        for i, (n_in, n_out) in enumerate(pairwise(self.sizes)):
+        self.params[...] = 0
+        for layer in self.layers[::2]:
+            n_in, n_out = layer.weights.shape[-2:]
             scale = {"normal": std, "glorot": (2 / (n_in + n_out)) ** 0.5, "he": (2 / n_in) ** 0.5}
-            state[f"weights_{i}"] = rng.normal(0.0, scale[init], (n_in, n_out))
-            state[f"bias_{i}"] = np.zeros(n_out)
-        self.load_state(state)
+            layer.weights[...] = rng.normal(0.0, scale[init], layer.weights.shape)
 
-    def forward(self, inputs):
-        """Inputs of batch examples -> logits (batch, n_classes)."""
-        self.resize(len(inputs))
-        self.first.forward(inputs, self.first_outputs)
-        self.forward_rest()
-        return self.logits
-
-    def backward(self):
-        """From grad_logits to `grads`, for the batch that `forward` saw."""
-        self.backward_rest()
-        self.first.backward(self.first_grads)
-
-    def forward_rest(self):
-        """From first_outputs to logits."""
-        for layer in self.rest:
-            layer.forward()
-
-    def backward_rest(self):
-        """From grad_logits to first_grads."""
-        for layer in reversed(self.rest):
-            layer.backward()
-
-    def state(self):
-        """Copies of the parameters: weights_0 (n_in, n_out), bias_0 (n_out,), weights_1, ..."""
-        return self.by_name(self.params)
-
-    def by_name(self, vector):
-        """Copies of the parts of a vector like `params`, named as in `state`.
-
-        The features' rows are in the features' own order, whichever of them are rare.
-        """
-        arrays = {}
-        for i, matrix in enumerate(self._matrices(vector)):
-            weights, bias = matrix[:-1].copy(), matrix[-1].copy()
-            if i == 0:
-                weights[self._order] = matrix[:-1]
-            arrays[f"weights_{i}"], arrays[f"bias_{i}"] = weights, bias
-        return arrays
-
-    def load_state(self, state):
-        """Take the parameters that `state()` gave."""
-        for i, matrix in enumerate(self._matrices(self.params)):
-            weights = np.asarray(state[f"weights_{i}"])
-            matrix[:-1] = weights[self._order] if i == 0 else weights
-            matrix[-1] = state[f"bias_{i}"]
+    def named(self, vector):
+        """Views of a vector like `params`: weights_0 (..., n_in, n_out), bias_0 (..., n_out)..."""
+        views, start = {}, 0
+        for i, (n_in, n_out) in enumerate(pairwise(self.sizes)):
+            for name, shape in (f"weights_{i}", (n_in, n_out)), (f"bias_{i}", (n_out,)):
+                part = vector[..., start : start + math.prod(shape)]
+                views[name] = part.reshape(*vector.shape[:-1], *shape)
+                start += math.prod(shape)
+        return views

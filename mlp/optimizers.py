@@ -1,84 +1,93 @@
-"""Optimizers: from parameters, their gradients and a learning rate to new parameters, in place.
+"""Optimizers: a class whose fields are its settings, with what it remembers and how it updates.
 
-All parameters of a network come as one vector, their gradients as another.
+    memory = optimizer.start(params)               arrays by name; {} where nothing is remembered
+    optimizer.update(params, grads, lr, memory)    changes params and memory; grads is scratch
+
+params and grads (..., n_params); lr a number, or (..., 1) for a stack of networks.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 
+from mlp.errors import UserError
+from mlp.settings import setting
 
+
+@dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent with momentum, Nesterov's variant and weight decay.
+    """stochastic gradient descent
 
     g = grads + weight_decay params;  v = momentum v + g;  params -= lr v
     or, with nesterov, params -= lr (g + momentum v)       (Sutskever et al. 2013, as in PyTorch)
     """
 
-    def __init__(self, momentum=0.0, nesterov=False, weight_decay=0.0):
-        self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
-        self.is_plain = not momentum and not weight_decay  # a step is params -= lr grads, no more
-        self.velocity = None
+    name = "sgd"
+    momentum: float = setting("fraction of the velocity kept each step", least=0, below=1)
+    nesterov: bool = setting("look ahead along the velocity; needs momentum")
+    weight_decay: float = setting("added to the gradient, times the parameters", least=0)
 
-    def update(self, params, grads, lr):
-        """params and grads (n_params,) change in place; grads is left without meaning."""
+    def __post_init__(self):
+        if self.nesterov and not self.momentum:
+            raise UserError("optimizer.nesterov=true needs optimizer.momentum above 0")
+
+    def start(self, params):
+        return {"velocity": np.zeros_like(params)} if self.momentum else {}
+
+    def update(self, params, grads, lr, memory):
         if self.weight_decay:
             grads += self.weight_decay * params
+        direction = grads
         if self.momentum:
-            if self.velocity is None:
-                self.velocity = np.zeros_like(params)
-            self.velocity *= self.momentum
-            self.velocity += grads
+            velocity = memory["velocity"]
+            velocity *= self.momentum
+            velocity += grads
             if self.nesterov:
-                grads += self.momentum * self.velocity
-                grads *= lr
+                grads += self.momentum * velocity
             else:
-                np.multiply(self.velocity, lr, out=grads)
-        else:
-            grads *= lr
-        params -= grads
-
-    def state(self):
-        return {} if self.velocity is None else {"velocity": self.velocity.copy()}
+                direction = velocity
+        params -= np.multiply(direction, lr, out=grads)
 
 
+@dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019).
+    """Adam, with decoupled weight decay
 
     m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
     params -= lr (weight_decay params + m^ / (sqrt(v^) + eps)), m^ = m / (1 - beta1^t), v^ likewise
+    (Kingma and Ba 2015; Loshchilov and Hutter 2019)
 
-    Kept are m / (1 - beta1) and v / (1 - beta2), sums instead of means: two passes over the
-    vectors fewer, as the factors and both corrections come together in two numbers.
+    We store sums, m / (1 - beta1) and v / (1 - beta2), not means. That saves two passes over the
+    vectors.
     """
 
-    is_plain = False
+    name = "adam"
+    beta1: float = setting("decay of the mean of the gradient", least=0, below=1)
+    beta2: float = setting("decay of the mean of its square", least=0, below=1)
+    eps: float = setting("added to the root of the latter", above=0)
+    weight_decay: float = setting("shrinks the parameters by lr times this each step", least=0)
 
-    def __init__(self, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
-        self.beta1, self.beta2, self.eps, self.weight_decay = beta1, beta2, eps, weight_decay
-        self.step, self.sum, self.sum_of_squares = 0, None, None
+    def start(self, params):
+        zeros = np.zeros_like(params)
+        return {"updates": np.zeros((), int), "sum": zeros, "sum_of_squares": zeros.copy()}
 
-    def update(self, params, grads, lr):
-        """params and grads (n_params,) change in place; grads is left without meaning."""
-        if self.sum is None:
-            self.sum, self.sum_of_squares = np.zeros_like(params), np.zeros_like(params)
-        self.step += 1
-        to_mean = (1 - self.beta1) / (1 - self.beta1**self.step)
-        to_root_mean_square = ((1 - self.beta2) / (1 - self.beta2**self.step)) ** 0.5
+    def update(self, params, grads, lr, memory):
+        updates, total, squares = memory["updates"], memory["sum"], memory["sum_of_squares"]
+        updates += 1
+        to_mean = (1 - self.beta1) / (1 - self.beta1 ** int(updates))
+        to_root_mean_square = ((1 - self.beta2) / (1 - self.beta2 ** int(updates))) ** 0.5
         if self.weight_decay:
             params *= 1 - lr * self.weight_decay
-        self.sum *= self.beta1
-        self.sum += grads
+        total *= self.beta1
+        total += grads
         grads *= grads
-        self.sum_of_squares *= self.beta2
-        self.sum_of_squares += grads
-        np.sqrt(self.sum_of_squares, out=grads)
+        squares *= self.beta2
+        squares += grads
+        np.sqrt(squares, out=grads)
         grads += self.eps / to_root_mean_square
-        np.divide(self.sum, grads, out=grads)
-        grads *= lr * to_mean / to_root_mean_square
+        np.divide(total, grads, out=grads)
+        grads *= lr * (to_mean / to_root_mean_square)
         params -= grads
 
-    def state(self):
-        names = ["sum", "sum_of_squares"] if self.step else []
-        return {name: getattr(self, name).copy() for name in names}
 
-
-OPTIMIZERS = {"sgd": SGD, "adam": Adam}
+OPTIMIZERS = SGD, Adam

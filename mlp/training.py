@@ -1,14 +1,120 @@
-"""Training: a loop over epochs, blocks and steps that yields what happened and writes nothing."""
+"""Training: the step, and the loop around it, which yields what happened and writes nothing."""
 
+import json
 import math
 import time
 from typing import NamedTuple
 
 import numpy as np
 
-from mlp.data import Reader
-from mlp.loss import SoftmaxCrossEntropy
-from mlp.steps import steps_per_block
+from mlp.data import Batches, steps_per_block
+from mlp.network import SoftmaxCrossEntropy
+
+
+class Learner:
+    """The plain way to take steps, for any network, optimizer and data."""
+
+    def __init__(self, network, optimizer):
+        self.network, self.optimizer = network, optimizer
+        self.memory = optimizer.start(network.params)
+        self.dtype = network.params.dtype
+        self.loss = SoftmaxCrossEntropy(network.layers[-1].bias)
+
+    def step(self, x, targets, lr):
+        """One step: forward, loss, backward, update. Returns the logits before the update.
+
+        x (..., batch, n_in); targets (..., batch, n_classes): [i = c]; lr a number or (..., 1).
+        """
+        logits = self.network.forward(x)
+        self.network.backward(self.loss.gradient(logits, targets))
+        self.optimizer.update(self.network.params, self.network.grads, lr, self.memory)
+        return logits
+
+    def steps(self, x, labels, lrs):
+        """A step for each learning rate in lrs (n_steps, ...), on as many equal parts of x.
+
+        x (..., n, n_in), labels (..., n). Returns each step's mean loss before its update,
+        (n_steps, ...) in nats.
+        """
+        targets = self.loss.targets(labels)
+        logits = np.empty((*self.network.params.shape[:-1], *targets.shape[-2:]), self.dtype)
+        parts = (in_batches(array, len(lrs)) for array in (x, targets, logits))
+        for x_batch, target, o, lr in zip(*parts, one_by_one(lrs, self.dtype, 1), strict=True):
+            o[...] = self.step(x_batch, target, lr)
+        return self.mean_losses(logits, labels, len(lrs))
+
+    def mean_losses(self, logits, labels, n_steps):
+        losses = self.loss.losses(logits, labels)
+        batches = losses.reshape(*losses.shape[:-1], n_steps, -1)
+        means = np.add.reduce(batches, axis=-1, dtype=np.float64) / batches.shape[-1]
+        return np.moveaxis(means, -1, 0) if means.ndim > 1 else means
+
+    def logits(self, x):
+        return self.network.forward(x)
+
+    def read(self, dataset, examples):
+        """Examples of the dataset, as this learner takes them."""
+        return Batches(dataset, examples, self.dtype)
+
+    def state(self):
+        """Copies of all that changes: weights_0 (..., n_in, n_out), bias_0 (..., n_out), ...
+
+        The optimizer's memory likewise: velocity_weights_0, ..., or a number under its own name.
+        """
+        return {name: array.copy() for name, array in self._views().items()}
+
+    def load_state(self, state):
+        for name, view in self._views().items():
+            view[...] = state[name]
+
+    def _views(self):
+        views = self.network.named(self.network.params)
+        for name, array in self.memory.items():
+            parts = self.network.named(array) if array.ndim else {"": array}
+            views |= {f"{name}_{part}".rstrip("_"): view for part, view in parts.items()}
+        return views
+
+
+class ScalarLearner:
+    """The network of mlp.scalar in a Learner's place: every example is a step."""
+
+    def __init__(self, network):
+        self.network, self.dtype = network, np.dtype(float)
+        self.loss = SoftmaxCrossEntropy(np.empty((1, network.sizes[-1])))
+
+    read = Learner.read
+
+    def steps(self, x, labels, lrs):
+        examples = zip(x.tolist(), labels.tolist(), lrs.tolist(), strict=True)
+        return np.array([self.network.sgd_step(*example) for example in examples])
+
+    def logits(self, x):
+        return np.array([self.network.forward(example) for example in x.tolist()])
+
+    def state(self):
+        layers = list(enumerate(zip(self.network.weights, self.network.biases, strict=True)))
+        weights = {f"weights_{i}": np.array(layer[0]) for i, layer in layers}
+        return weights | {f"bias_{i}": np.array(layer[1]) for i, layer in layers}
+
+    def load_state(self, state):
+        for i in range(len(self.network.weights)):
+            self.network.weights[i] = state[f"weights_{i}"].tolist()
+            self.network.biases[i] = state[f"bias_{i}"].tolist()
+
+
+def in_batches(rows, n_batches):
+    """Views of rows (..., n, width), cut into n_batches equal parts."""
+    n, size = rows.shape[-2], rows.shape[-2] // n_batches
+    return [rows[..., start : start + size, :] for start in range(0, n, size)]
+
+
+def one_by_one(lrs, dtype, n_axes):
+    """The learning rates (n_steps, *stack), each with n_axes axes after those of the stack.
+
+    Without a stack it has no axes: NumPy multiplies by () in half the time of (1,).
+    """
+    lrs = lrs.astype(dtype).reshape(*lrs.shape, *[1] * (n_axes if lrs.ndim > 1 else 0))
+    return [lrs[step, ...] for step in range(len(lrs))]
 
 
 class Steps(NamedTuple):
@@ -28,7 +134,7 @@ class Epoch(NamedTuple):
 
     lr is that of the epoch's last step (for epoch 0, of the first step to come). Losses in nats
     an example, accuracies 0 to 1; `held_out` is the validation set or the canonical test set.
-    seconds: what the training in this epoch took, evaluation and the caller's own work left out.
+    seconds: what the steps took, without evaluation and the caller's own work.
     """
 
     epoch: int
@@ -44,77 +150,93 @@ class Epoch(NamedTuple):
     def is_finite(self):
         return math.isfinite(self.train_loss) and math.isfinite(self.held_out_loss)
 
+    def named(self, held_out_name):
+        """All but the seconds, by the names that they have in epochs.csv: val_loss, ..."""
+        columns = [column.replace("held_out", held_out_name) for column in self._fields[:-1]]
+        return dict(zip(columns, self[:-1], strict=True))
 
+
+EVALUATED = 256  # examples at once
 # A diverging run may overflow; its loss then says so. Where exp overflows in the sigmoid, its
 # reciprocal is the right answer, 0.
 QUIET = {"over": "ignore", "invalid": "ignore", "divide": "ignore"}
 
 
-def train(steps, schedule, dataset, *, lr, batch_size, epochs, dtype, rng):
-    """Train, yielding a Steps record for every block of steps and an Epoch record per epoch.
+class Training:
+    """The loop over epochs and steps; epoch and step count what is done.
 
-    steps: one of mlp.steps; schedule: progress (n,) -> factor on lr (n,); rng: the
-    np.random.Generator that orders the examples. Ends early where a loss is not finite: the last
-    record then shows it and is_finite is False.
-    """
-    batch_size = min(batch_size, len(dataset.train[0]))
-    n_batches = steps_per_block(batch_size)
-    training = Reader(dataset.train, dataset, dtype, batch_size, n_batches, steps.rare)
-    evaluate = Evaluation(steps, dataset, dtype)
-    n_examples = len(training)
-    steps_per_epoch = math.ceil(n_examples / batch_size)
-    progress = (np.arange(steps_per_epoch * epochs) + 0.5) / (steps_per_epoch * epochs)
-    lrs = lr * schedule(progress)
-
-    step = 0
-    yield Epoch(0, 0, float(lrs[0]), *evaluate(), seconds=0.0)
-    for epoch in range(1, epochs + 1):
-        seconds, began = 0.0, time.perf_counter()
-        for block in training.blocks(rng.permutation(n_examples)):
-            n_steps = math.ceil(len(block.labels) / batch_size)
-            with np.errstate(**QUIET):
-                losses = steps.steps(block, lrs[step : step + n_steps])
-            seconds += time.perf_counter() - began
-            if not np.isfinite(losses).all():
-                losses = losses[: np.argmin(np.isfinite(losses)) + 1]  # to the first that is not
-            record = Steps(epoch, step + 1, losses.tolist())
-            yield record
-            if not record.is_finite:
-                return
-            step += n_steps
-            began = time.perf_counter()
-        record = Epoch(epoch, step, float(lrs[step - 1]), *evaluate(), seconds)
-        yield record
-        if not record.is_finite:
-            return
-
-
-class Evaluation:
-    """Loss and accuracy on the held-out examples, and on as many training examples.
-
-    The latter are one random subset, the same in every run, whatever its seed.
+    schedule: progress (n,) -> factor on lr (n,); rng: the np.random.Generator that orders the
+    examples.
     """
 
-    ROWS = 256  # examples at once
-
-    def __init__(self, steps, dataset, dtype):
-        self._steps = steps
-        self._losses = SoftmaxCrossEntropy(dataset.n_classes, dtype).losses
+    def __init__(self, learner, schedule, dataset, *, lr, batch_size, epochs, rng):
+        self.learner, self.rng, self.epochs = learner, rng, epochs
+        self.examples = learner.read(dataset, dataset.train)
+        # Evaluation is on the held-out examples, and on as many training examples: one random
+        # subset, the same in every run, whatever its seed
         n_train, n_held_out = len(dataset.train[0]), len(dataset.held_out[0])
         subset = np.random.default_rng(0).permutation(n_train)[:n_held_out]
         parts = tuple(array[subset] for array in dataset.train), dataset.held_out
-        self._readers = [Reader(part, dataset, dtype, self.ROWS, rare=steps.rare) for part in parts]
+        self.evaluated = [learner.read(dataset, part) for part in parts]
+        self.batch_size = min(batch_size, len(self.examples))
+        self.steps_per_epoch = math.ceil(len(self.examples) / self.batch_size)
+        n_steps = self.steps_per_epoch * epochs
+        self.lrs = lr * schedule((np.arange(n_steps) + 0.5) / n_steps)
+        self.epoch = self.step = 0
+        self.order_state = rng.bit_generator.state  # from which this epoch's order is drawn
 
-    def __call__(self):
+    def records(self):
+        """Train, yielding a Steps record for every block of steps and an Epoch record per epoch.
+
+        Ends early where a loss is not finite: the last record shows it, its is_finite is False.
+        """
+        if self.step == 0:
+            yield Epoch(0, 0, float(self.lrs[0]), *self.evaluate(), seconds=0.0)
+        while self.epoch < self.epochs:
+            order, seconds = self.rng.permutation(len(self.examples)), 0.0
+            order = order[(self.step - self.epoch * self.steps_per_epoch) * self.batch_size :]
+            n_batches, began = steps_per_block(self.batch_size), time.perf_counter()
+            for x, labels in self.examples.blocks(order, self.batch_size, n_batches):
+                lrs = self.lrs[self.step :][: math.ceil(len(labels) / self.batch_size)]
+                with np.errstate(**QUIET):
+                    losses = self.learner.steps(x, labels, lrs)
+                seconds += time.perf_counter() - began
+                if not np.isfinite(losses).all():
+                    losses = losses[: np.argmin(np.isfinite(losses)) + 1]  # the first that is not
+                record = Steps(self.epoch + 1, self.step + 1, losses.tolist())
+                self.step += len(losses)
+                yield record
+                if not record.is_finite:
+                    return
+                began = time.perf_counter()
+            self.epoch, self.order_state = self.epoch + 1, self.rng.bit_generator.state
+            lr = float(self.lrs[self.step - 1])
+            record = Epoch(self.epoch, self.step, lr, *self.evaluate(), seconds)
+            yield record
+            if not record.is_finite:
+                return
+
+    def evaluate(self):
         """(train_loss, train_accuracy, held_out_loss, held_out_accuracy)."""
         figures = []
-        for reader in self._readers:
+        for part in self.evaluated:
             loss = correct = 0.0
-            for block in reader.blocks(np.arange(len(reader))):
+            for x, labels in part.blocks(np.arange(len(part)), EVALUATED):
                 with np.errstate(**QUIET):
-                    logits = self._steps.logits(block)
-                    losses = self._losses(logits, block.labels)
+                    logits = self.learner.logits(x)
+                    losses = self.learner.loss.losses(logits, labels)
                 loss += float(losses.sum(dtype=np.float64))
-                correct += int((logits.argmax(axis=1) == block.labels).sum())
-            figures += [loss / len(reader), correct / len(reader)]
+                correct += int((logits.argmax(axis=-1) == labels).sum())
+            figures += [loss / len(part), correct / len(part)]
         return figures
+
+    def state(self):
+        """Arrays by name. `load_state` takes them, and `records` goes on from there."""
+        order = json.dumps(self.order_state)
+        done = {"epoch": self.epoch, "step": self.step, "random_state": order}
+        return self.learner.state() | {name: np.array(value) for name, value in done.items()}
+
+    def load_state(self, state):
+        self.learner.load_state(state)
+        self.epoch, self.step = int(state["epoch"]), int(state["step"])
+        self.order_state = self.rng.bit_generator.state = json.loads(str(state["random_state"]))

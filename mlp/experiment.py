@@ -1,0 +1,176 @@
+"""From a configuration to its records, and into a run folder. Python and notebooks start here.
+
+from mlp import make_config, run
+
+result = run(make_config(dataset="mnist", lr=0.3, epochs=1), folder="outputs/try")
+result.metrics["val_accuracy"]
+"""
+
+import math
+import random
+import re
+import signal
+import threading
+from collections import ChainMap
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import yaml
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from mlp.config import SWITCHES, check
+from mlp.fast import fastest
+from mlp.network import MLP
+from mlp.run_folder import RunFolder, read_back, read_checkpoint, read_result
+from mlp.scalar import Network
+from mlp.settings import tree_of
+from mlp.training import Learner, ScalarLearner, Steps, Training
+
+CONF = Path(__file__).parents[1] / "conf"
+GROUPS = "dataset", "model", "optimizer", "schedule"
+
+
+def make_config(**settings):
+    """The Config of these settings, and of conf/'s values for all others. Raises UserError.
+
+    A group takes the name of a choice, optimizer="adam", or a dict of settings, with or without a
+    name: optimizer={"name": "adam", "beta1": 0.8}, model={"hidden_sizes": [100]}.
+    """
+    tree = yaml.safe_load((CONF / "config.yaml").read_text())
+    for key in ("hydra", *SWITCHES):
+        tree.pop(key)
+    usual = ChainMap(*(entry for entry in tree.pop("defaults") if isinstance(entry, dict)))
+    for group in GROUPS:
+        own = settings.pop(group, usual[group])
+        own = {"name": usual[group]} | own if isinstance(own, dict) else {"name": own}
+        path = CONF / group / f"{own['name']}.yaml"
+        text = path.read_text() if path.is_file() else "{}"  # then `check` says what there is
+        values = yaml.safe_load(text)
+        tree |= values if text.startswith("# @package _global_") else {group: values}
+        tree[group] |= own
+    reference = re.compile(r"\${(\w+)\.name}")  # the only kind in conf/
+    tree["name"] = reference.sub(lambda match: tree[match[1]]["name"], tree["name"])
+    return check(tree | settings)
+
+
+def start(config, dataset):
+    """The Training that config asks for, ahead of its first step.
+
+    Two independent streams of config.seed draw the initial weights and the order of the examples.
+    """
+    weights_seed, order_seed = np.random.SeedSequence(config.seed).spawn(2)
+    model = config.model
+    sizes = [dataset.n_features, *model.hidden_sizes, dataset.n_classes]
+    if model.name == "scalar":
+        network = Network(sizes)
+        seed = int(weights_seed.generate_state(1, np.uint64)[0])
+        network.initialise(model.init, random.Random(seed), model.init_std)
+        learner = ScalarLearner(network)
+    else:
+        network = MLP(sizes, model.activation, config.dtype)
+        network.initialise(model.init, np.random.default_rng(weights_seed), model.init_std)
+        learner = Learner(network, config.optimizer)
+        if model.fast:
+            learner = fastest(learner, dataset)
+    numbers = {"lr": config.lr, "batch_size": config.batch_size, "epochs": config.epochs}
+    rng = np.random.default_rng(order_seed)
+    return Training(learner, config.schedule, dataset, rng=rng, **numbers)
+
+
+class Result(NamedTuple):
+    """What a run gave.
+
+    status: "finished" or "diverged"; losses: each step's mini-batch loss in nats; epochs: an Epoch
+    record (mlp.training) each, from the untrained network on; metrics: the last one's figures, by
+    the names of epochs.csv; state: the parameters, what the optimizer remembers, and the rest of a
+    checkpoint, by name. What stands in a folder already is read from there.
+    """
+
+    status: str
+    losses: list
+    epochs: list
+    metrics: dict
+    state: dict
+
+
+def run(config, folder=None, overrides=(), say=lambda line: None, overwrite=False, notes=()):
+    """Train as config says, writing into folder if there is one; returns the Result.
+
+    A run that the folder holds goes on; one that has finished is left as it is. overrides: what
+    the command line set, for the record. say: takes a line of text for the person who waits.
+    overwrite, notes: as in RunFolder. Whatever ends the run early is raised, once the folder's
+    result tells of it. KeyboardInterrupt holds the number of the signal.
+    """
+    tree = tree_of(config)
+    files = RunFolder(folder, tree, overrides, say, overwrite, notes) if folder else None
+    with threadpool_limits(config.threads), files or nullcontext():
+        if folder and files.done:
+            result, state = read_result(folder), read_checkpoint(folder)
+            return Result(result["status"], *read_back(folder), result["metrics"], state)
+        dataset = config.dataset.load()
+        say(f"{config.dataset.name}: {dataset.summary()}")
+        training = start(config, dataset)
+        losses, epochs, seconds = [], [], 0.0
+        if folder:
+            losses, epochs = files.open_logs(dataset.held_out_name, config.dtype)
+            if files.state:
+                training.load_state(files.state)
+        began = saved = training.step
+        record, hidden = (epochs or [None])[-1], not config.progress or None
+        with (
+            tqdm(total=len(training.lrs), initial=began, unit="step", disable=hidden) as bar,
+            stop_signals() if folder else nullcontext([]) as came,
+        ):
+            for record in training.records():
+                if isinstance(record, Steps):
+                    losses += record.losses
+                    bar.update(len(record.losses))
+                else:
+                    epochs.append(record)
+                    seconds += record.seconds
+                    bar.set_postfix_str(f"epoch {record.epoch}, loss {record.held_out_loss:.4g}")
+                if folder:
+                    files.write(record)
+                    due = saved + (config.checkpoint_every or math.inf) <= training.step
+                    if record is epochs[-1] and seconds:
+                        n_epochs = (record.step - began) / training.steps_per_epoch
+                        files.speed(n_epochs * len(training.examples) / seconds)
+                    if record.is_finite and (came or due or record is epochs[-1]):
+                        files.write_checkpoint(training.state())
+                        saved = training.step
+                if came:
+                    raise KeyboardInterrupt(*came)
+        status = "finished" if record.is_finite else "diverged"
+        if folder:
+            files.end(status)
+    metrics = epochs[-1].named(dataset.held_out_name)
+    return Result(status, losses, epochs, metrics, training.state())
+
+
+@contextmanager
+def stop_signals():
+    """A list for the SIGINT or SIGTERM that comes within the block; a second one stops at once.
+
+    Where nobody has acted on it, it comes again as the block ends.
+    """
+    came, before = [], {}
+
+    def note(number, _):
+        if came:
+            raise KeyboardInterrupt(number)
+        came.append(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, note)
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(*came)
