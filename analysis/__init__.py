@@ -1,1 +1,26 @@
-"""From a sweep's folder to curves, tables and pictures. Reads files; trains nothing."""
+"""From a sweep's folder to curves, tables and pictures. Reads files; trains nothing.
+
+from analysis import plot_curves, read_sweep
+
+sweep = read_sweep("outputs/lr-sweep")
+sweep.table()  # a pandas DataFrame
+plot_curves(sweep, "val_loss").savefig("curves.pdf")
+"""
+
+from importlib import import_module
+
+_HOMES = {
+    "read_sweep": "sweep",
+    "plot_curves": "curves",
+    "plot_sensitivity": "sensitivity",
+    "plot_dataset": "dataset",
+    "load_network": "predictions",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name):
+    """Import a public name when it is first used: pandas and Matplotlib take half a second."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

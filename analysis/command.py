@@ -3,14 +3,21 @@
 import argparse
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from textwrap import fill
 
-from analysis.runs import EPOCH_METRICS, check_word, read_sweep
+from analysis.runs import EPOCH_METRICS
+from analysis.sweep import WrongArgument, read_sweep
 from mlp.errors import UserError
+
+FORMATS = ("png", "pdf", "svg")
 
 
 class Parser(argparse.ArgumentParser):
-    """Arguments of `python -m analysis.<name>`, with an example in --help and one-line errors."""
+    """Arguments of `python -m analysis.<name>`, with an example in --help and one-line errors.
+
+    The arguments have the names of the Python functions' parameters.
+    """
 
     def __init__(self, name, what, example):
         super().__init__(
@@ -27,6 +34,9 @@ class Parser(argparse.ArgumentParser):
     def errors_in_one_line(self):
         try:
             yield
+        except WrongArgument as error:
+            shown = {a.dest: (a.option_strings or [a.metavar])[0] for a in self._actions}
+            self.error(shown[error.argument] + error.text)
         except (UserError, OSError) as error:
             self.error(str(error))
 
@@ -44,7 +54,7 @@ class Parser(argparse.ArgumentParser):
             action="append",
             default=[],
             metavar="KEY=VALUE",
-            help="only runs with this value; more than one --where must all hold",
+            help="only runs with this value; a run must meet every --where",
         )
 
     def add_final_metric(self):
@@ -63,12 +73,16 @@ def read(args):
     return read_sweep(args.folders, args.by, args.where)
 
 
-def final_metric(sweep, metric):
-    """The metric that was asked for, or the default; one that the runs have. Raises UserError."""
-    known = [known for known in EPOCH_METRICS if known in sweep.metrics]
-    metric = metric or ("val_accuracy" if "val_accuracy" in known else "test_accuracy")
-    check_word("--metric", metric, known)
-    return metric
+def out_path(out, folder, stem):
+    """Where a figure goes: `out`, or a PNG of this stem in the folder. Raises WrongArgument."""
+    if not out:
+        return Path(folder, f"{stem}.png")
+    path = Path(out)
+    if path.suffix[1:] not in FORMATS:
+        raise WrongArgument("out", f" {path}: its ending must be one of {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise WrongArgument("out", f" {path}: {path.parent} is no folder")
+    return path
 
 
 def print_findings(sweep):

@@ -1,4 +1,4 @@
-"""What the figures share: style, colours, the note below, and where they are saved."""
+"""What the figures share: style, colours, legend and note. Importing it sets the style."""
 
 import math
 from collections import defaultdict
@@ -12,9 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.runs import label
-from mlp.errors import UserError
 
-FORMATS = ("png", "pdf", "svg")
 MARKERS = "os^DvPX"
 LETTERS_PER_INCH = 20  # in the type of legend and note, with a little to spare
 LONGEST_NOTE = 8  # lines; what is left out stands on the terminal
@@ -22,32 +20,20 @@ LONGEST_NOTE = 8  # lines; what is left out stands on the terminal
 matplotlib.style.use(Path(__file__).with_name("style.mplstyle"))
 
 
-def out_path(out, folders, stem):
-    """Where the figure goes: `out`, or a PNG of this stem in the first folder. Raises UserError."""
-    if not out:
-        return Path(folders[0], f"{stem}.png")
-    path = Path(out)
-    if path.suffix[1:] not in FORMATS:
-        raise UserError(f"--out {path}: its ending must be one of {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise UserError(f"--out {path}: {path.parent} is no folder")
-    return path
-
-
 def panels(n):
     """A figure one column wide, and its n axes below each other, each as high as the style says.
 
-    Made without pyplot, which would keep every figure and look for a screen.
+    We do without pyplot: it would keep every figure and look for a screen.
     """
     width, height = matplotlib.rcParams["figure.figsize"]
-    canvas = Figure(figsize=(width, height * n))
-    return canvas, canvas.subplots(n, squeeze=False, sharex=True)[:, 0]
+    page = Figure(figsize=(width, height * n))
+    return page, page.subplots(n, squeeze=False, sharex=True)[:, 0]
 
 
 def group_styles(n):
     """Colour and marker of each of n groups that are in order."""
     colours = matplotlib.rcParams["axes.prop_cycle"].by_key()["color"]
-    if n > len(colours):  # more than can be told apart: let them at least show the order
+    if n > len(colours):  # too many to tell apart: colours show the order
         colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, n))
     return [{"color": colours[i], "marker": MARKERS[i % len(MARKERS)]} for i in range(n)]
 
@@ -63,26 +49,28 @@ def legend_entry(values, count, style):
     return Line2D([], [], **style, label=text)
 
 
-def save(canvas, path, legend, title, caption, findings):
-    """Adds legend (lines with labels) above and note below; the figure grows by their room."""
-    width, height = canvas.get_size_inches()
+def annotate(page, legend, title, caption, findings):
+    """Adds a legend (lines with labels) above and a note below. The figure grows by their room."""
+    width, height = page.get_size_inches()
     if legend:
         letters = max(len(line.get_label()) for line in legend) + 7  # 7: the line and the gap
         fitting = max(1, int(width * LETTERS_PER_INCH / letters))
         rows = math.ceil(len(legend) / fitting)
-        columns = math.ceil(len(legend) / rows)  # so that the last one is about as full
+        columns = math.ceil(len(legend) / rows)  # fills the last row about as much as the others
         title = wrap(title, int(width * LETTERS_PER_INCH))
         place = "outside upper center"
-        canvas.legend(handles=legend, title="\n".join(title), ncols=columns, loc=place)
+        page.legend(handles=legend, title="\n".join(title), ncols=columns, loc=place)
         height += 0.15 * (rows + len(title))
     lines = note(caption, findings, int(width * LETTERS_PER_INCH))
-    canvas.supxlabel("\n".join(lines), x=0.02, ha="left", fontsize=6, linespacing=1.3)
-    canvas.set_size_inches(width, height + 0.11 * len(lines))
-    canvas.savefig(path)
+    page.supxlabel("\n".join(lines), x=0.02, ha="left", fontsize=6, linespacing=1.3)
+    page.set_size_inches(width, height + 0.11 * len(lines))
 
 
 def note(caption, findings, letters):
-    """Lines of at most so many letters: the caption, then findings, those of a kind together."""
+    """The caption, then the findings, as lines of at most so many letters.
+
+    Runs with the same finding share a line.
+    """
     runs = defaultdict(list)
     for run, what in findings:
         runs[what].append(run)

@@ -1,20 +1,17 @@
 """Final metric against a hyperparameter: every seed a dot, their mean and spread a bar.
 
---x with one key: its values across, and a colour for every combination of what else differs.
---x with two keys: a heat map of the means, and a panel for every combination of what else differs.
-With one key and two more that differ, a line for every combination would be a tangle: the first of
-them becomes the second of --x.
+With one key for x, its values stand across. Each combination of the other keys has a colour.
+With two keys, a heat map shows the means. Each combination of the other keys has a panel.
+With one key and two or more others, the lines would tangle: the first of the others joins x.
 """
-
-from dataclasses import replace
 
 import numpy as np
 from matplotlib.transforms import ScaledTranslation
 
 from analysis import command, figure
-from analysis.runs import check_word, label, rank
+from analysis.runs import label, several
 from analysis.statistics import mean_and_std, with_std
-from mlp.errors import UserError
+from analysis.sweep import WrongArgument, check_word, group_runs, rank
 
 
 def main(argv=None):
@@ -30,27 +27,36 @@ def main(argv=None):
         type=command.words,
         required=True,
         metavar="KEY[,KEY]",
-        help="one hyperparameter, what else differs being colour; or two, across and up a heat map "
-        "(also where two more than KEY differ)",
+        help="one hyperparameter, with a colour for each value of another; or two, across and up a "
+        "heat map; where the runs differ in two more than KEY, the first of these joins it",
     )
     parser.add_argument("--out", help="PNG, PDF or SVG; default: DIR/sensitivity-KEY-METRIC.png")
     args = parser.parse_args(argv)
     with parser.errors_in_one_line():
-        x = args.x
         sweep = command.read(args)
-        metric = command.final_metric(sweep, args.metric)
-        path = figure.out_path(args.out, args.folders, f"sensitivity-{'+'.join(x)}-{metric}")
-        for key in x:
-            check_word("--x", key, sweep.keys)
-        if len(x) > 2:
-            raise UserError(f"--x wants one key or two, got {len(x)}")
-        rest = [key for key in sweep.keys if key not in x]
-        if len(x) == 1 and len(rest) > 1:
-            x.append(rest.pop(0))
-        plot = plot_lines if len(x) == 1 else plot_heat_maps
-        plot(sweep, x, rest, metric, path)
+        metric = sweep.final_metric(args.metric)
+        stem = f"sensitivity-{'+'.join(args.x)}-{metric}"
+        path = command.out_path(args.out, args.folders[0], stem)
+        plot_sensitivity(sweep, args.x, metric).savefig(path)
         command.print_findings(sweep)
         print(f"wrote {path}")
+
+
+def plot_sensitivity(sweep, x, metric=None):
+    """The Figure of a final metric against x: one of the sweep's keys, or two.
+
+    metric: None for val_accuracy, or else test_accuracy. Raises WrongArgument.
+    """
+    x, metric = several(x), sweep.final_metric(metric)
+    for key in x:
+        check_word("x", key, sweep.keys)
+    if len(x) > 2:
+        raise WrongArgument("x", f" wants one key or two, got {len(x)}")
+    rest = [key for key in sweep.keys if key not in x]
+    if len(x) == 1 and len(rest) > 1:
+        x.append(rest.pop(0))
+    plot = plot_lines if len(x) == 1 else plot_heat_maps
+    return plot(sweep, x, rest, metric)
 
 
 def final_values(sweep, x, rest, metric):
@@ -58,16 +64,16 @@ def final_values(sweep, x, rest, metric):
     both in order.
     """
     tree = {}
-    for values, names in replace(sweep, keys=[*rest, *x]).groups():
-        finals = sweep.metrics.loc[sweep.counted(names), metric].to_numpy(float)
+    for group in group_runs(sweep.runs, [*rest, *x]):
+        values = tuple(group.values.values())
         below = tree.setdefault(values[: len(rest)], {})
-        below[values[len(rest) :]] = finals, len(names)
+        below[values[len(rest) :]] = group.finals(metric), len(group.runs)
     return tree
 
 
-def plot_lines(sweep, x, rest, metric, path):
-    """The figure for one hyperparameter."""
-    canvas, (axes,) = figure.panels(1)
+def plot_lines(sweep, x, rest, metric):
+    """The Figure for one hyperparameter."""
+    page, (axes,) = figure.panels(1)
     axes.set_xlabel(x[0])
     axes.set_ylabel(figure.with_unit(metric))
     lines = final_values(sweep, x, rest, metric)
@@ -76,9 +82,9 @@ def plot_lines(sweep, x, rest, metric, path):
     apart = min(10, 40 / len(lines))
 
     def move(artists, points):
-        """Aside on paper, so that groups and their dots stand side by side on any axis."""
+        """To the side, by points on paper: groups and their dots stand apart on any axis."""
         for artist in artists:
-            aside = ScaledTranslation(points / 72, 0, canvas.dpi_scale_trans)
+            aside = ScaledTranslation(points / 72, 0, page.dpi_scale_trans)
             artist.set_transform(artist.get_transform() + aside)
 
     legend = []
@@ -99,32 +105,32 @@ def plot_lines(sweep, x, rest, metric, path):
         count = f"n={min(counts)}" + f"-{max(counts)}" * (min(counts) < max(counts))
         legend.append(figure.legend_entry(values, count, style))
     caption = "Line: mean. Bar: ± 1 sample std. Dot: a run. Cross: no run counts."
-    figure.save(canvas, path, legend, ", ".join(rest), caption, sweep.findings)
+    figure.annotate(page, legend, ", ".join(rest), caption, sweep.findings)
+    return page
 
 
 def set_up_x(axes, values):
     """Makes the axis fit the values and returns their places on it, {value: x}.
 
-    Numbers stand where they belong, on a logarithmic axis if they span a factor of ten; anything
-    else stands side by side.
+    Numbers stand where they belong. Their axis is logarithmic if they span a factor of ten. Words
+    stand side by side.
     """
     if not all(type(value) in (int, float) for value in values):
         axes.set_xticks(range(len(values)), map(label, values))
         return {value: i for i, value in enumerate(values)}
     if values[-1] >= 10 * values[0] > 0:
         axes.set_xscale("log")
-    if len(values) <= 8:  # as many as there is room to name
+    if len(values) <= 8:  # more names would not fit
         axes.set_xticks(values, map(label, values), minor=False)
         axes.minorticks_off()
     return {value: value for value in values}
 
 
-def plot_heat_maps(sweep, x, rest, metric, path):
-    """The figure for two hyperparameters: a cell for each pair of values, a panel for each of
-    rest."""
+def plot_heat_maps(sweep, x, rest, metric):
+    """The Figure for two hyperparameters: a cell for each pair, a panel for each of rest."""
     maps = final_values(sweep, x, rest, metric)
     columns, rows = (in_order(pair[i] for cells in maps.values() for pair in cells) for i in (0, 1))
-    canvas, panels = figure.panels(len(maps))
+    page, panels = figure.panels(len(maps))
     grids = np.full((len(maps), len(rows), len(columns)), np.nan)
     for grid, cells in zip(grids, maps.values(), strict=True):
         for (column, row), (finals, _) in cells.items():
@@ -153,9 +159,10 @@ def plot_heat_maps(sweep, x, rest, metric, path):
         axes.set_ylabel(x[1])
         axes.grid(False)
     axes.set_xlabel(x[0])
-    canvas.colorbar(image, ax=list(panels), label=figure.with_unit(metric))
+    page.colorbar(image, ax=list(panels), label=figure.with_unit(metric))
     caption = "Cell: mean ± 1 sample std of the runs of all seeds."
-    figure.save(canvas, path, [], "", caption, sweep.findings)
+    figure.annotate(page, [], "", caption, sweep.findings)
+    return page
 
 
 def in_order(values):

@@ -18,13 +18,13 @@ BANDS = {
 class RunningMoments:
     """Count, mean, sample standard deviation and extremes at every x, one curve after the other.
 
-    Curves are joined where their x are equal, exactly. Nothing is interpolated, so every x has its
-    own n, and memory follows the number of x however many curves there are.
+    Curves are joined where their x are equal. Nothing is interpolated, so every x has its own n.
+    Memory grows with the number of x and not with the number of curves.
 
-    The mean is a sum over n: that of numpy.mean, bit for bit. The sum of squared deviations is
-    kept up to date as by Youngs and Cramer (1971; as stable as Welford 1962, see Chan, Golub and
-    LeVeque 1983) on differences from the first curve, in which a large common mean is gone: std is
-    that of numpy.std(ddof=1) to a few last bits.
+    The mean is a sum over n, equal to numpy.mean bit for bit. Youngs and Cramer (1971) update the
+    sum of squared deviations, as stably as Welford (1962): see Chan, Golub and LeVeque (1983). We
+    feed them differences from the first curve, which cancels a large common mean. So std equals
+    numpy.std(ddof=1) to a few last bits.
     """
 
     def __init__(self):
@@ -74,14 +74,17 @@ class RunningMoments:
 
 
 def mean_and_std(values):
-    """Mean and sample standard deviation over runs: values (runs, ...) to (...) each.
+    """Mean and sample standard deviation (ddof 1) of values (n,), two floats.
 
-    NaN where there is too little: no run for the mean, one for the standard deviation.
+    The mean of no value is NaN. So is the standard deviation of one. Equal values have a standard
+    deviation of exactly 0, where numpy.std may leave a rounding error.
     """
-    n = len(values)
-    nothing = np.full(np.shape(values)[1:], np.nan)
-    mean = np.mean(values, axis=0) if n > 0 else nothing
-    return mean, np.std(values, axis=0, ddof=1) if n > 1 else nothing
+    if len(values) == 0:
+        return math.nan, math.nan
+    mean = float(np.mean(values))
+    if len(values) == 1:
+        return mean, math.nan
+    return mean, float(np.std(values, ddof=1)) if np.ptp(values) > 0 else 0.0
 
 
 def half_width(kind, n, std):
@@ -105,11 +108,11 @@ class Difference(NamedTuple):
 
 
 def paired_difference(differences):
-    """The Difference that paired differences (n,) show by a paired t test; NaN for n < 2."""
+    """The Difference by a paired t test on paired differences (n,); NaN for n < 2."""
     n = len(differences)
     if n < 2:
         return Difference(n, *[np.nan] * 4)
-    mean, std = np.mean(differences), np.std(differences, ddof=1)
+    mean, std = mean_and_std(differences)
     half = half_width("ci95", n, std)
     if std == 0:  # t is 0/0, or infinite
         return Difference(n, mean, mean, mean, float(mean == 0))
@@ -118,9 +121,9 @@ def paired_difference(differences):
 
 
 def holm(p):
-    """p values (m,) corrected for being m, by the step-down method of Holm (1979).
+    """p values of m tests (m,), corrected by the step-down method of Holm (1979).
 
-    NaN is a test that could not be made: it stays NaN and is not counted.
+    NaN stands for no test. It stays NaN, and m does not count it.
     """
     p = np.asarray(p, dtype=float)
     order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # NaN sort last

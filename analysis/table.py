@@ -1,14 +1,14 @@
 """Final metrics of every group: mean and sample standard deviation over seeds, best first.
 
-The best is marked on validation only: what is chosen by its test accuracy can't be judged by it.
+We mark the best on validation only. Test accuracy can't judge what it has chosen.
 """
 
 import pandas as pd
 
 from analysis import command
-from analysis.runs import EPOCH_METRICS, check_word, is_value, label, split_condition
+from analysis.runs import label, several
 from analysis.statistics import decimals, holm, mean_and_std, paired_difference, with_std
-from mlp.errors import UserError
+from analysis.sweep import WrongArgument, is_value, split_condition
 
 
 def main(argv=None):
@@ -22,25 +22,21 @@ def main(argv=None):
     parser.add_argument(
         "--baseline",
         action="append",
+        default=[],
         metavar="KEY=VALUE",
         help="compare METRIC with this group's: mean difference on shared seeds, 95%% t interval, "
-        "and p of a paired t test, Holm-corrected; of more than one --baseline all must hold",
+        "and p of a paired t test, Holm-corrected; one group must meet every --baseline",
     )
     parser.add_argument("--format", choices=[*LAYOUTS, "csv"], default="text")
     args = parser.parse_args(argv)
     with parser.errors_in_one_line():
         sweep = command.read(args)
-        metric = command.final_metric(sweep, args.metric)
-        table = summarise(sweep, metric)
+        metric = sweep.final_metric(args.metric)
+        table = tabulate(sweep, metric, args.baseline)
         caption = f"mean ± sample std of n runs, sorted by {metric}"
         if args.baseline:
-            baseline = find_baseline(sweep, args.baseline)
-            table = table.join(compare(sweep, metric, baseline))
+            baseline = find_baseline(sweep, args.baseline).name
             caption += f"; difference in {metric} from {baseline} on shared seeds (pairs)"
-        order = table[f"{metric}_mean"].sort_values(
-            ascending=metric.endswith("loss"), kind="stable", na_position="last"
-        )
-        table = table.loc[order.index]
         if args.format == "csv":
             print(table.to_csv(index=False), end="")
         else:
@@ -48,19 +44,34 @@ def main(argv=None):
         command.print_findings(sweep)
 
 
+def tabulate(sweep, metric=None, baseline=()):
+    """A DataFrame with a row per group, named by it, best first.
+
+    Its columns: the sweep's keys, n, diverged, failed, mean and std of every metric, best. With a
+    baseline, also those of `compare`. metric: what to sort by and compare; None for val_accuracy,
+    or else test_accuracy. baseline: conditions such as "lr=0.01" that one group alone meets.
+    Raises WrongArgument.
+    """
+    metric = sweep.final_metric(metric)
+    table = summarise(sweep, metric)
+    if baseline:
+        table = table.join(compare(sweep, metric, find_baseline(sweep, baseline).name))
+    order = table[f"{metric}_mean"].sort_values(
+        ascending=metric.endswith("loss"), kind="stable", na_position="last"
+    )
+    return table.loc[order.index]
+
+
 def summarise(sweep, metric):
-    """A row per group, named by it: keys, n, diverged, failed, mean and std by metric, best."""
-    shown = [known for known in EPOCH_METRICS if known in sweep.metrics]
     rows = {}
-    for values, names in sweep.groups():
-        counted = sweep.counted(names)
-        status = [sweep.runs.at[name, "status"] for name in names]
-        mean, std = mean_and_std(sweep.metrics.loc[counted, shown].to_numpy(float))
-        row = dict(zip(sweep.keys, map(label, values), strict=True))
-        row |= {"n": len(counted)} | {end: status.count(end) for end in ("diverged", "failed")}
-        for column, known in enumerate(shown):
-            row |= {f"{known}_mean": mean[column], f"{known}_std": std[column]}
-        rows[sweep.describe(values)] = row
+    for group in sweep.groups:
+        status = [run.status for run in group.runs]
+        row = {key: label(value) for key, value in group.values.items()}
+        row["n"] = len(group.counted)
+        row |= {end: status.count(end) for end in ("diverged", "failed")}
+        for known in sweep.metrics:
+            row[f"{known}_mean"], row[f"{known}_std"] = mean_and_std(group.finals(known))
+        rows[group.name] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
     means = table[f"{metric}_mean"]
     best = means.min() if metric.endswith("loss") else means.max()
@@ -69,31 +80,31 @@ def summarise(sweep, metric):
 
 
 def find_baseline(sweep, conditions):
-    """The one group, as described, that meets all conditions KEY=VALUE. Raises UserError."""
-    groups = [values for values, _ in sweep.groups()]
+    """The one Group that meets all conditions KEY=VALUE. Raises WrongArgument."""
+    groups, conditions = sweep.groups, several(conditions)
     for condition in conditions:
-        key, text = split_condition("--baseline", condition)
-        check_word("--baseline", key, sweep.keys)
-        place = sweep.keys.index(key)
-        groups = [values for values in groups if is_value(text, values[place])]
+        key, text = split_condition("baseline", condition, sweep.keys)
+        groups = [group for group in groups if is_value(text, group.values[key])]
     if len(groups) != 1:
-        found = " and ".join(sweep.describe(values) for values in groups) or "no group"
-        raise UserError(f"--baseline {' '.join(conditions)} must be one group; it is {found}")
-    return sweep.describe(groups[0])
+        found = " and ".join(group.name for group in groups) or "no group"
+        text = f" {' '.join(conditions)} must be one group; it is {found}"
+        raise WrongArgument("baseline", text)
+    return groups[0]
 
 
 def compare(sweep, metric, baseline):
-    """Paired differences in metric from the baseline, on shared seeds: a row per group, named by
-    it, with pairs, difference, low, high (95% t interval), p and p_holm. Raises UserError.
+    """Paired differences in metric from the group named baseline, on shared seeds.
+
+    A row per group, named by it: pairs, difference, low and high (95% t interval), p and p_holm.
+    Raises WrongArgument where a group has two runs of one seed.
     """
     by_seed = {}
-    for values, names in sweep.groups():
-        counted = sweep.counted(names)
-        group = sweep.describe(values)
-        seeds = sweep.config.loc[counted, "seed"]
-        if seeds.duplicated().any():
-            raise UserError(f"--baseline: {group} has several runs of one seed; add keys to --by")
-        by_seed[group] = pd.Series(sweep.metrics.loc[counted, metric].to_numpy(float), seeds)
+    for group in sweep.groups:
+        seeds = pd.Index([run.config.get("seed") for run in group.counted])
+        if seeds.has_duplicates:
+            text = f": {group.name} has several runs of one seed; group by more keys"
+            raise WrongArgument("baseline", text)
+        by_seed[group.name] = pd.Series(group.finals(metric), seeds)
     rows = {
         group: paired_difference((own - by_seed[baseline]).dropna().to_numpy())._asdict()
         for group, own in by_seed.items()
@@ -106,7 +117,10 @@ def compare(sweep, metric, baseline):
 
 
 def render(table, metric, caption, layout):
-    """The table's rows, as they come, in a layout of LAYOUTS; numbers rounded by their spread."""
+    """The table as text in a layout of LAYOUTS, rows in the given order.
+
+    The spread of a number decides its digits.
+    """
     keys = table.columns[: table.columns.get_loc("failed") + 1]
     means = [column for column in table if column.endswith("_mean")]
     header = [*keys, *(mean.removesuffix("_mean") for mean in means)]
