@@ -1,0 +1,233 @@
+"""A sweep: see what its folders hold, then refuse, skip or run, and tell how it went."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections import Counter
+from dataclasses import dataclass
+
+from mlp.config import SWITCHES, difference
+from mlp.errors import UserError
+from mlp.run_folder import DONE, ENDED, clear
+from sweeps import worker
+from sweeps.jobs import Job, Jobs
+from sweeps.report import Report, say
+from sweeps.state import State, read_state
+
+PLANS = {  # what a folder says -> what the sweep does
+    "absent": "run",
+    "killed": "go on",
+    "interrupted": "go on",
+    "failed": "run again",
+    "running": "leave",  # to the process that owns it
+    "queued": "watch",
+    "finished": "skip",
+    "diverged": "skip",
+}
+WORDS = {
+    "run": "new",
+    "go on": "to go on",
+    "run again": "to run again after they failed",
+    "run afresh": "to run afresh",
+    "leave": "running elsewhere",
+    "watch": "in the cluster's queue already",
+    "skip": "finished already, skipped",
+    "refuse": "refused",
+}
+
+
+@dataclass
+class Plan:
+    """What the sweep does with a job, and why, where that needs words."""
+
+    job: Job
+    word: str
+    found: State
+    why: str = ""
+
+    def __str__(self):
+        return f"{os.path.relpath(self.job.folder)} {self.why}".rstrip()
+
+
+class Sweep:
+    """The sweep of a task function, whose attribute `check` says what its configurations are.
+
+    engine(task_of, n_jobs, threads) makes the place where jobs run. queued() gives {folder: config}
+    of what that place has from earlier sweeps; the engine watches such a job instead of running it.
+    """
+
+    def __init__(self, hydra_context, task_function, config, engine, queued=dict):
+        self._context, self._config, self._engine = hydra_context, config, engine
+        self._queued, self._task_function = queued, worker.program_of(task_function)
+        self.jobs = Jobs(hydra_context.config_loader, config, task_function.check)
+        self._cwd = os.getcwd()
+
+    def launch(self, job_overrides, first=0):
+        """Run what is not done. Returns {folder: Outcome}; exits with a code if not all went well.
+
+        Raises before anything is written where a value is wrong, or what a folder holds.
+        """
+        overwrite, fail_fast, dry_run = map(self.switch, SWITCHES)
+        given = {override for overrides in job_overrides for override in overrides}
+        for key in ("launcher", "sweeper", *SWITCHES):
+            if sum(override.startswith(f"{key}=") for override in given) > 1:
+                raise UserError(f"{key} holds for a whole sweep: give it one value")
+        jobs = self.jobs.check(job_overrides, first)
+        queued = self._queued()
+        plans = [plan(job, overwrite, queued.get(job.folder)) for job in jobs]
+        refused = [str(one) for one in plans if one.word == "refuse"]
+        if refused and not dry_run:
+            more = f" (and {len(refused) - 1} more)" if refused[1:] else ""
+            raise UserError(f"{refused[0]}{more}; choose another name=, or add overwrite=true")
+        counts = Counter(one.word for one in plans)
+        say(f"sweep of {len(plans)}: " + ", ".join(f"{n} {WORDS[w]}" for w, n in counts.items()))
+        if dry_run:
+            for one in plans:
+                say(f"{one.word}: {one}")
+            if refused:
+                sys.exit(1)
+            return {}
+        old = [one for one in plans if one.word == "run afresh"]
+        if old:
+            held = Counter(one.found.word for one in old)
+            listed = ", ".join(f"{n} {word}" for word, n in held.items())
+            say(f"overwrite=true deletes the results of {len(old)} runs: {listed}")
+        for one in old:
+            clear(one.job.folder)
+        todo = [one.job for one in plans if one.word not in ("skip", "leave")]
+        for parent in {os.path.dirname(job.folder) for job in todo}:
+            try:
+                os.makedirs(parent, exist_ok=True)
+            except OSError as error:
+                place = os.path.relpath(parent)
+                raise UserError(f"can't make {place}: {error.strerror}: {error.filename}") from None
+        return self.drive(Listed(todo), fail_fast, skipped=counts["skip"])
+
+    @property
+    def program(self):
+        """The path of the program that is swept."""
+        return self._task_function[0]
+
+    def switch(self, name):
+        value = self._config.get(name, False)
+        if not isinstance(value, bool):
+            raise UserError(f"{name} must be true or false, got {value!r}")
+        return value
+
+    def drive(self, source, fail_fast, skipped=0):
+        """Run what a source gives, until it gives no more. Returns as `launch` does.
+
+        A source has `n_jobs`, how many runs it comes to as far as it knows, and `threads` a run.
+        `ready(engine)` yields the jobs to submit now. `ended(job, word, found)` is told how a job
+        ended, and says the word under which it counts.
+        """
+        engine = self._engine(self._task, source.n_jobs, source.threads)
+        outcomes, stopped = {}, False
+        progress = self._config.get("progress", True)
+        with engine, signals(engine) as caught, Report(source.n_jobs, progress) as report:
+            while True:
+                if not stopped:
+                    for job in source.ready(engine):
+                        engine.submit(job)
+                if not (engine.waiting or engine.running):
+                    break
+                for job, outcome in engine.ended():
+                    outcomes[job.folder] = outcome
+                    word, found = settle(job, outcome, stopped or caught)
+                    word = source.ended(job, word, found)
+                    report.ended(word, job.folder, found, outcome)
+                    if word == "interrupted" and engine.in_process:
+                        caught.append(outcome.signal)
+                report.running(engine.running, source.n_jobs)
+                if not stopped and (caught or (fail_fast and report.counts["failed"])):
+                    stopped = True
+                    if engine.running:
+                        say(f"stopping: {engine.running} running save their state first")
+                    engine.stop()
+            report.close(skipped, left=source.n_jobs - len(outcomes))
+        if caught:
+            sys.exit(128 + caught[0])
+        if report.counts["failed"] or report.counts["interrupted"]:
+            sys.exit(1)
+        return outcomes
+
+    def _task(self, job):
+        return worker.Task(*self._task_function, self.jobs.compose(job), self._context, self._cwd)
+
+
+class Listed:
+    """The jobs of a grid, all known from the start."""
+
+    def __init__(self, jobs):
+        self._jobs, self.n_jobs = jobs, len(jobs)
+        self.threads = max([job.config.get("threads", 1) for job in jobs], default=1)
+
+    def ready(self, engine):
+        jobs, self._jobs = self._jobs, []
+        return jobs
+
+    def ended(self, job, word, found):
+        return word
+
+
+def plan(job, overwrite, queued=None):
+    """The Plan for a job, by what its folder says. queued: its config in a cluster's queue."""
+    try:
+        found = State("queued", queued) if queued else read_state(job.folder)
+    except UserError as error:
+        found = State("unreadable")
+        if not overwrite:
+            return Plan(job, "refuse", found, f"can't be read: {error}")
+    if overwrite and found.word in ("running", "queued"):
+        where = {"running": "running in another process", "queued": "in the cluster's queue"}
+        return Plan(job, "refuse", found, f"is {where[found.word]}")
+    if overwrite and found.word != "absent":
+        return Plan(job, "run afresh", found)
+    if found.config is not None and (differs := difference(found.config, job.config)):
+        return Plan(job, "refuse", found, f"holds another configuration: {differs}")
+    return Plan(job, PLANS[found.word], found)
+
+
+def settle(job, outcome, stopping):
+    """How the sweep counts a job that has ended, and the State to report. The folder decides."""
+    try:
+        found = read_state(job.folder)
+    except UserError as error:
+        return "failed", State("unreadable", error=str(error))
+    if found.word in DONE or (found.word in ENDED and not outcome.died):
+        found.error = (found.error or outcome.error or "").removeprefix("UserError: ")
+        return found.word, found
+    if found.word == "running":
+        return "running elsewhere", found
+    if outcome.signal or stopping:
+        return "interrupted", found
+    # The folder tells nothing, so that its worker has to
+    found.error = outcome.error or "it ended without a result.json"
+    outcome.stderr += outcome.traceback
+    return "failed", found
+
+
+@contextlib.contextmanager
+def signals(engine):
+    """The signals that asked the sweep to stop, as they come; a second one stops it at once."""
+    caught = []
+
+    def note(number, _):
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = {}
+    if not engine.in_process and threading.current_thread() is threading.main_thread():
+        outlives = getattr(engine, "outlives", False)  # then a terminal may close
+        for name in ("SIGINT", "SIGTERM", *([] if outlives else ["SIGHUP"])):
+            number = getattr(signal, name, None)
+            if number and signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
