@@ -16,18 +16,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from mlp.data import Dataset
-from mlp.mnist import load_mnist
-from mlp.network import MLP
-from mlp.optimizers import SGD
+from mlp import make_config
+from mlp.experiment import start
 from mlp.run_folder import RunFolder
-from mlp.schedules import SCHEDULES
-from mlp.steps import choose_steps
-from mlp.training import Epoch, train
+from mlp.training import Epoch
 
 ROOT = Path(__file__).resolve().parents[1]
 WRITTEN_STEPS = 10_000
@@ -35,19 +30,8 @@ WRITTEN_STEPS = 10_000
 
 def epoch(batch_size):
     """An epoch's records, each with the seconds in which it was made."""
-    dataset = Dataset(*load_mnist(), scale=1 / 255)
-    network = MLP((784, 300, 10), rare=dataset.rare_features())
-    network.initialise("glorot", np.random.default_rng(0))
-    records = train(
-        choose_steps(network, SGD()),
-        SCHEDULES["constant"],
-        dataset,
-        lr=0.1,
-        batch_size=batch_size,
-        epochs=1,
-        dtype="float32",
-        rng=np.random.default_rng(0),
-    )
+    config = make_config(dataset="mnist", lr=0.1, batch_size=batch_size, epochs=1)
+    records = start(config, config.dataset.load()).records()
     next(records)  # the untrained network
     began = time.perf_counter()
     for record in records:
@@ -63,10 +47,11 @@ def evaluation():
 
 def writing():
     stepping = written = 0.0
-    with tempfile.TemporaryDirectory() as path, RunFolder(path, "val", "float32") as folder:
+    with tempfile.TemporaryDirectory() as path, RunFolder(path, config={}) as folder:
+        folder.open_logs("val", "float32")
         for record, seconds in epoch(batch_size=1):
             began = time.perf_counter()
-            folder.write_steps(*record)
+            folder.write(record)
             written += time.perf_counter() - began
             stepping += seconds
             if record.first > WRITTEN_STEPS:
@@ -75,12 +60,13 @@ def writing():
 
 LOAD = """
 import time
-from types import SimpleNamespace
-from mlp.data import Reader, load_dataset
+from mlp import make_config
+from mlp.experiment import start
+config = make_config(dataset="mnist")
 began = time.perf_counter()
-dataset = load_dataset(SimpleNamespace(name="mnist", final=False, normalize="unit"))
+dataset = config.dataset.load()
 dataset.input_range()
-Reader(dataset.train, dataset, "float32", 16, rare=dataset.rare_features())
+start(config, dataset)
 print(time.perf_counter() - began)
 """
 

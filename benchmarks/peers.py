@@ -16,18 +16,17 @@ import functools
 import itertools
 import tempfile
 import warnings
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 
-from mlp.data import Dataset
+from mlp import make_config
+from mlp.data import Dataset, steps_per_block
+from mlp.experiment import start
 from mlp.mnist import load_mnist
-from mlp.network import MAX_BATCH, MLP
-from mlp.optimizers import OPTIMIZERS
 from mlp.run_folder import RunFolder
-from mlp.schedules import SCHEDULES
-from mlp.steps import choose_steps, steps_per_block
-from mlp.training import train
+from mlp.training import Epoch
 
 THIS, PRODUCTS = "this program", "dense products"
 mnist = functools.cache(load_mnist)
@@ -39,7 +38,7 @@ class Task:
 
     batch_size: int
     path: str = "plain SGD"  # what the settings below amount to, in words
-    seed: int = 0  # order of the examples
+    seed: int = 0  # draws the initial weights and the order of the examples
     sizes: tuple = (784, 300, 10)
     optimizer: str = "sgd"
     momentum: float = 0.0
@@ -60,21 +59,32 @@ class Task:
         """The optimizer's settings besides lr, by the names that they have here and in PyTorch."""
         return {"momentum": self.momentum} if self.momentum else {}
 
-    def network(self, rare=()):
-        network = MLP(self.sizes, max_batch=max(MAX_BATCH, self.batch_size), rare=rare)
-        network.initialise("glorot", np.random.default_rng(0))
-        return network
+    def training(self):
+        """This program's Training, over a dataset with one held-out example: it is not timed."""
+        train, held_out, n_classes = mnist()
+        few = tuple(part[:1] for part in held_out)
+        config = make_config(
+            dataset="mnist",
+            model={"hidden_sizes": list(self.sizes[1:-1])},
+            optimizer={"name": self.optimizer, **self.options},
+            lr=self.lr,
+            batch_size=self.batch_size,
+            epochs=1,
+            seed=self.seed,
+        )
+        return start(config, Dataset(train, few, n_classes, self.offset, self.scale))
 
     def params(self):
-        return list(self.network().state().values())
+        """The initial weights and biases of this program."""
+        return parameters(self.training().learner)
 
     def data(self):
         """inputs (n, n_features) float32, labels (n,) int64, order (n_steps, batch_size) of them.
 
-        The order is that of the first epoch of `train`, given the same random generator.
+        The order is that of this program's first epoch.
         """
         inputs, labels = prepared(self.offset, self.scale)
-        order = np.random.default_rng(self.seed).permutation(len(inputs))
+        order = self.training().rng.permutation(len(inputs))
         order = order[: self.n_steps * self.batch_size].reshape(self.n_steps, self.batch_size)
         return inputs, labels, order
 
@@ -101,38 +111,29 @@ def prepared(offset, scale):
     return inputs, y.astype(np.int64)
 
 
+def parameters(learner):
+    """[W (n_in, n_out), b (n_out,), V, c, ...] of a learner."""
+    state = learner.state().items()
+    return [array for name, array in state if name.startswith(("weights", "bias"))]
+
+
 def this_program(task):
-    train_set, held_out, n_classes = mnist()
-    few = tuple(part[:1] for part in held_out)  # as the evaluation is not timed
-    dataset = Dataset(train_set, few, n_classes, task.offset, task.scale)
-    network = task.network(dataset.rare_features())
-    steps = choose_steps(network, OPTIMIZERS[task.optimizer](**task.options))
-    parent = tempfile.TemporaryDirectory()
-    folder = RunFolder(parent.name, "val", "float32")
-    records = train(
-        steps,
-        SCHEDULES["constant"],
-        dataset,
-        lr=task.lr,
-        batch_size=task.batch_size,
-        epochs=1,
-        dtype="float32",
-        rng=np.random.default_rng(task.seed),
-    )
-    next(records)  # the untrained network
+    training = task.training()
+    records = training.records()
+    assert isinstance(next(records), Epoch)  # the untrained network
+    files = ExitStack()
+    folder = files.enter_context(tempfile.TemporaryDirectory())
+    folder = files.enter_context(RunFolder(folder, config={}))
+    folder.open_logs("val", "float32")
 
     def run():
-        n_steps = 0
-        with folder:
-            while n_steps < task.n_steps:
-                record = next(records)
-                folder.write_steps(*record)
-                n_steps += len(record.losses)
-        assert n_steps == task.n_steps
+        while training.step < task.n_steps:
+            folder.write(next(records))
+        assert training.step == task.n_steps
 
     def params():
-        parent.cleanup()
-        return list(steps.model.state().values())
+        files.close()
+        return parameters(training.learner)
 
     return run, params
 

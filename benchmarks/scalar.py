@@ -16,12 +16,11 @@ import time
 
 import numpy as np
 
-from mlp.data import Block, load_synth
-from mlp.inputs import Inputs
+from mlp import make_config
+from mlp.data import MOST_STEPS, load_synth
 from mlp.network import MLP
-from mlp.optimizers import SGD
 from mlp.scalar import Network
-from mlp.steps import MOST_STEPS, ScalarSteps, choose_steps
+from mlp.training import Learner, ScalarLearner
 
 SIZES, LR = [2, 3, 2], 0.1
 THIS = "scalar network"
@@ -138,7 +137,7 @@ def ways():
     """name -> function: (inputs (n, 2), labels (n,)) -> losses (n,) of n steps more."""
     network = Network(SIZES)
     network.initialise("glorot", random.Random(0))
-    start = ScalarSteps(network).state()
+    start = ScalarLearner(network).state()
     engine = Engine(network)
 
     def one_by_one(model):
@@ -149,16 +148,15 @@ def ways():
         return losses
 
     def in_blocks(rows):
-        model = MLP(SIZES, "sigmoid", np.float64)
-        model.load_state(start)
-        steps, lrs = choose_steps(model, SGD()), np.full(rows, LR)
+        learner = Learner(MLP(SIZES, "sigmoid", np.float64), make_config().optimizer)
+        learner.load_state(start)
+        lrs = np.full(rows, LR)
 
         def losses(inputs, labels):
             parts = []
             for first in range(0, len(labels), rows):
                 part = slice(first, first + rows)
-                block = Block(Inputs.dense(inputs[part]), labels[part])
-                parts.append(steps.steps(block, lrs[: len(block.labels)]))
+                parts.append(learner.steps(inputs[part], labels[part], lrs[: len(labels[part])]))
             return np.concatenate(parts)
 
         return losses
