@@ -1,7 +1,6 @@
 """What analysis.dataset counts, predicts and draws, and how it refuses."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +10,9 @@ import numpy as np
 import pytest
 
 from analysis import dataset as command
+from analysis import predictions
+from analysis.dataset import default_settings, plot_dataset, run_settings
+from analysis.predictions import load_network, predict, probabilities
 from mlp.data import Dataset
 from mlp.network import MLP
 
@@ -42,7 +44,8 @@ def linear():
 
     def linear(weights, bias):
         network = MLP(np.shape(weights), dtype=np.float64)
-        network.load_state({"weights_0": weights, "bias_0": bias})
+        parts = network.named(network.params)
+        parts["weights_0"][...], parts["bias_0"][...] = weights, bias
         return network
 
     return linear
@@ -66,22 +69,20 @@ def texts(axes):
 
 
 def test_without_a_run_the_settings_are_the_defaults_of_the_configuration():
-    assert command.dataset_settings("synth").num_train == 60_000
-    assert command.dataset_settings("mnist").normalize == "unit"
-    assert command.dataset_settings("some/where.npz").path == "some/where.npz"
+    assert default_settings("synth").num_train == 60_000
+    assert default_settings("mnist").normalize == "unit"
+    assert default_settings("some/where.npz").path == "some/where.npz"
 
 
 def test_with_a_run_the_settings_are_its_own(runs):
-    settings = command.dataset_settings("synth", runs["mlp"])
+    settings = run_settings("synth", runs["mlp"])
     assert (settings.num_train, settings.num_val, settings.seed) == (2000, 300, 5)
 
 
 @pytest.mark.parametrize("model", ["mlp", "scalar"])
 def test_the_network_is_the_one_that_the_run_measured(runs, model):
-    network = command.load_network(runs[model])
-    dataset = command.load_dataset(command.dataset_settings("synth", runs[model]))
-    inputs, labels = dataset.held_out
-    p = command.probabilities(network, command.normalised(dataset, inputs))
+    dataset = run_settings("synth", runs[model]).load()
+    p, labels = predict(load_network(runs[model]), dataset)
     metrics = json.loads((runs[model] / "result.json").read_text())["metrics"]
     assert np.mean(p.argmax(axis=1) == labels) == metrics["val_accuracy"]
     assert np.mean(-np.log(p[np.arange(300), labels])) == pytest.approx(metrics["val_loss"], 1e-5)
@@ -89,10 +90,10 @@ def test_the_network_is_the_one_that_the_run_measured(runs, model):
 
 def test_probabilities_are_the_same_in_one_batch_or_in_many(linear):
     network = linear([[1.0, -1.0, 0.5]], [0.0, 0.3, 0.0])
-    inputs = np.linspace(-3, 3, 2 * network.max_batch + 1).reshape(-1, 1)
+    inputs = np.linspace(-3, 3, 2 * predictions.BATCH + 1).reshape(-1, 1)
     exps = np.exp(inputs * [1, -1, 0.5] + [0, 0.3, 0])
     p = exps / exps.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(command.probabilities(network, inputs), p, rtol=1e-12)
+    np.testing.assert_allclose(probabilities(network, inputs), p, rtol=1e-12)
 
 
 # What is counted
@@ -100,7 +101,8 @@ def test_probabilities_are_the_same_in_one_batch_or_in_many(linear):
 
 def test_counts_and_ranges_are_told(images):
     images.held_out = images.held_out[0][:2], images.held_out[1][:2]
-    assert command.describe(images, "test").splitlines() == [
+    images.held_out_name = "test"
+    assert command.describe(images).splitlines() == [
         "4 features, from 0 to 255 as stored, from 0 to 1 as a network sees them",
         "class   training       test",
         "    0          2          1",
@@ -112,19 +114,19 @@ def test_counts_and_ranges_are_told(images):
 
 def test_confusion_has_a_row_for_each_true_class():
     labels, predicted = np.array([0, 0, 2, 2, 2], np.uint8), np.array([0, 1, 1, 1, 2])
-    assert command.confusion(labels, predicted, 3).tolist() == [[1, 1, 0], [0, 0, 0], [0, 2, 1]]
+    assert predictions.confusion(labels, predicted, 3).tolist() == [[1, 1, 0], [0, 0, 0], [0, 2, 1]]
 
 
 def test_mistakes_are_the_wrong_ones_surest_first():
     p = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7]])
-    assert command.confident_mistakes(p, np.array([0, 1, 0, 1])).tolist() == [2, 1]
+    assert predictions.confident_mistakes(p, np.array([0, 1, 0, 1])).tolist() == [2, 1]
 
 
 # What is drawn
 
 
 def test_examples_stand_in_the_row_of_their_class(images):
-    page = command.draw(images, "validation", is_images=True)
+    page = plot_dataset(images, images=True)
     grid = page.axes[3].images[0].get_array()
     assert grid.shape == (3 * 2, command.PER_CLASS * 2)
     for label in range(3):
@@ -134,7 +136,7 @@ def test_examples_stand_in_the_row_of_their_class(images):
 
 def test_predictions_are_drawn_as_confusion_matrix_and_mistakes(images, linear):
     to_class_1 = [[0, 2, 0], [0, 2, 0], [0, 0, 5], [0, 0, 0]]  # both of 0 are taken for 1
-    page = command.draw(images, "validation", True, linear(to_class_1, [0, 0, 0]))
+    page = plot_dataset(images, linear(to_class_1, [0, 0, 0]), images=True)
     matrix = next(axes for axes in page.axes if axes.get_ylabel() == "true class")
     assert texts(matrix) == ["0", "2", "0", "0", "2", "0", "0", "0", "2"]
     assert "4 of 6 validation examples right: 66.67%" in [
@@ -154,7 +156,7 @@ def test_the_decision_boundary_is_where_the_two_most_probable_classes_meet(linea
     network = linear([[0, 3, 0], [0, 1, 0]], [0, -0.6, -99])
     if n_classes == 2:
         network = linear([[0, 3], [0, 1]], [0, -0.6])
-    page = command.draw(dataset, "validation", False, network)
+    page = plot_dataset(dataset, network)
     axes = next(axes for axes in page.axes if axes.get_xlabel().startswith("feature 1"))
     corners = np.concatenate([contour.get_paths()[0].vertices for contour in axes.collections])
     assert len(corners) > 100
@@ -167,7 +169,7 @@ def test_the_decision_boundary_is_where_the_two_most_probable_classes_meet(linea
 
 def test_shading_is_white_in_doubt_and_the_colour_of_the_class_otherwise():
     red, blue = (1, 0, 0), (0, 0, 1)
-    doubt, first, second = command.tint(np.array([[0.5, 0.5], [1, 0], [0.1, 0.9]]), [red, blue])
+    doubt, first, second = predictions.tint(np.array([[0.5, 0.5], [1, 0], [0.1, 0.9]]), [red, blue])
     np.testing.assert_allclose(doubt, 1)
     np.testing.assert_allclose(first, [1, 0.6, 0.6])
     assert second[2] == 1 and 0.6 < second[0] == second[1] < 0.7
@@ -247,6 +249,14 @@ def test_a_checkpoint_that_is_damaged_or_missing(folder, content, capsys):
     assert f"{checkpoint} is missing, or" in refused(["synth", "--run", folder], capsys)
 
 
+def test_a_checkpoint_of_a_narrower_network(folder, capsys):
+    state = dict(np.load(folder / "checkpoint.npz"))
+    narrow = {"weights_0": state["weights_0"][:, :1], "bias_0": state["bias_0"][:1]}
+    np.savez(folder / "checkpoint.npz", **(state | narrow))  # NumPy would stretch it over all units
+    line = refused(["synth", "--run", folder], capsys)
+    assert "does not hold the network of this run" in line
+
+
 def test_parameters_that_diverged(folder, capsys):
     state = dict(np.load(folder / "checkpoint.npz"))
     state["weights_0"][0, 0] = np.nan
@@ -256,10 +266,53 @@ def test_parameters_that_diverged(folder, capsys):
 
 def test_a_result_that_is_no_configuration(folder, capsys):
     path = folder / "result.json"
-    path.write_text("{")
+    for content in ("{", '{"config": {"sede": 1}}'):
+        path.write_text(content)
+        line = refused(["synth", "--run", folder], capsys)
+        assert line == f"{folder}: result.json is not what a run writes"
+    path.unlink()
     assert "no readable result.json" in refused(["synth", "--run", folder], capsys)
-    path.write_text('{"config": {"sede": 1}}')
-    assert re.search("result.json: unknown key sede", refused(["synth", "--run", folder], capsys))
+
+
+def change(folder, group, **values):
+    """Change settings of a group in a run's result, and drop those that are to be 'drop'."""
+    path = folder / "result.json"
+    result = json.loads(path.read_text())
+    settings = result["config"][group] | values
+    result["config"][group] = {k: v for k, v in settings.items() if v != "drop"}
+    path.write_text(json.dumps(result))
+
+
+def test_only_the_settings_that_matter_are_read(folder):
+    result = json.loads((folder / "result.json").read_text())
+    del result["config"]["optimizer"], result["config"]["lr"], result["config"]["schedule"]
+    result["config"]["sede"] = 1
+    (folder / "result.json").write_text(json.dumps(result))
+    change(folder, "model", init="forgotten", flavour="sour")
+    change(folder, "dataset", normalize="drop", noise=None, shuffled=False)
+    command.main(["synth", "--run", str(folder)])
+    assert run_settings("synth", folder).normalize == "none"
+
+
+def test_a_setting_that_the_data_depended_on_and_that_is_unknown(folder, capsys):
+    change(folder, "dataset", noise=0.1)
+    line = refused(["synth", "--run", folder], capsys)
+    assert line == f"{folder} set dataset.noise, which this version of the program lacks"
+
+
+@pytest.mark.parametrize(
+    ("group", "values", "what"),
+    [
+        ("dataset", {"num_train": -1}, "run: dataset.num_train must be"),
+        ("model", {"hidden_sizes": [5]}, "does not hold the network of this run"),
+        ("model", {"hidden_sizes": [4, 4]}, "does not hold the network of this run"),
+        ("model", {"hidden_sizes": None}, "does not hold the network of this run"),
+        ("model", {"activation": "step"}, "does not hold the network of this run"),
+    ],
+)
+def test_settings_that_cannot_be(folder, group, values, what, capsys):
+    change(folder, group, **values)
+    assert what in refused(["synth", "--run", folder], capsys)
 
 
 def test_data_of_another_shape_than_the_networks(folder, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The configuration: what is legal, what is said about the rest; conf/ and the schema agree."""
+"""The configuration: what is legal, what is said about the rest; conf/ and the classes agree."""
 
 import copy
 import dataclasses
@@ -9,26 +9,31 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from mlp import config as schema
+from mlp.config import SWITCHES, Config, check
+from mlp.data import DATASETS
 from mlp.errors import UserError
+from mlp.optimizers import OPTIMIZERS, SGD
+from mlp.schedules import SCHEDULES
+from mlp.settings import all_settings, build, describe, legal, tree_of
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 GROUPS = {
     field.name: field.metadata["variants"]
-    for field in dataclasses.fields(schema.Config)
+    for field in dataclasses.fields(Config)
     if "variants" in field.metadata
 }
 VARIANTS = [(group, variant) for group, variants in GROUPS.items() for variant in variants]
 SETTINGS = [
     pytest.param(key, field, variants, id=f"{key} [{','.join(variants)}]" if variants else key)
-    for key, field, variants in schema.settings()
+    for key, field, variants in all_settings(Config)
 ]
 
 
 @functools.cache
 def composed(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+        values = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+        return {key: value for key, value in values.items() if key not in SWITCHES}
 
 
 def tree(*choices, **changes):
@@ -46,7 +51,7 @@ def tree(*choices, **changes):
 def complaint(values):
     """What `check` has to say: one line, or nothing."""
     try:
-        schema.check(values)
+        check(values)
     except UserError as error:
         assert "\n" not in str(error)
         return str(error)
@@ -54,20 +59,35 @@ def complaint(values):
 
 
 def test_check_gives_the_values_by_attribute():
-    config = schema.check(tree(**{"lr": 1, "model.hidden_sizes": [4, 3], "optimizer.momentum": 0}))
+    config = check(tree(**{"lr": 1, "model.hidden_sizes": [4, 3], "optimizer.momentum": 0}))
     assert (config.seed, config.model.hidden_sizes, config.dataset.name) == (0, [4, 3], "synth")
-    assert config.optimizer == schema.Sgd("sgd", momentum=0.0, nesterov=False, weight_decay=0.0)
+    assert config.optimizer == SGD(momentum=0.0, nesterov=False, weight_decay=0.0)
     assert (type(config.lr), type(config.optimizer.momentum)) == (float, float)
 
 
-# conf/ and the schema
+@pytest.mark.parametrize("choice", ["model=scalar", "optimizer=adam", "schedule=one_cycle"])
+def test_the_tree_of_a_config_makes_it_again(choice):
+    values = tree(choice)
+    config = check(values)
+    assert tree_of(config) == values
+    assert build(Config, tree_of(config)) == config
+
+
+# conf/ and the classes
+
+
+def test_every_part_is_one_of_the_tuples():
+    assert tuple(GROUPS["dataset"].values()) == DATASETS
+    assert tuple(GROUPS["optimizer"].values()) == OPTIMIZERS
+    assert tuple(GROUPS["schedule"].values()) == SCHEDULES
+    assert all(cls.name == name for variants in GROUPS.values() for name, cls in variants.items())
 
 
 @pytest.mark.parametrize(("group", "variant"), VARIANTS, ids=map("=".join, VARIANTS))
-def test_every_choice_has_the_keys_of_the_schema_and_legal_values(group, variant):
+def test_every_class_has_its_file_with_its_fields_and_legal_values(group, variant):
     values = tree(f"{group}={variant}")
     fields = dataclasses.fields(GROUPS[group][variant])
-    assert list(values[group]) == [field.name for field in fields]
+    assert values[group].keys() == {"name", *(field.name for field in fields)}
     assert values[group]["name"] == variant
     if variant == "npz":
         assert complaint(values) == "dataset.path is missing: it must be text"
@@ -75,14 +95,20 @@ def test_every_choice_has_the_keys_of_the_schema_and_legal_values(group, variant
     assert complaint(values) == ""
 
 
-def test_every_choice_of_the_schema_has_its_file_and_every_file_its_choice():
+def test_every_file_has_its_class():
     files = {(path.parent.name, path.stem) for path in CONF.glob("*/*.yaml")}
     assert files >= set(VARIANTS)
-    assert {group for group, _ in files - set(VARIANTS)} <= {"experiment", "launcher"}
+    assert {group for group, _ in files - set(VARIANTS)} <= {"experiment", "launcher", "sweeper"}
 
 
-def test_the_main_file_has_the_keys_of_the_schema():
-    assert list(tree()) == [field.name for field in dataclasses.fields(schema.Config)]
+@pytest.mark.parametrize("cls", [Config, *(GROUPS[g][v] for g, v in VARIANTS)])
+def test_values_stand_in_conf_alone(cls):
+    for field in dataclasses.fields(cls):
+        assert field.default is field.default_factory is dataclasses.MISSING
+
+
+def test_the_main_file_has_the_keys_of_the_config():
+    assert list(tree()) == [field.name for field in dataclasses.fields(Config)]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("experiment/*.yaml")))
@@ -90,15 +116,15 @@ def test_every_experiment_is_legal(name):
     assert complaint(tree(f"experiment={name}")) == ""
 
 
-def test_the_help_page_names_every_group_every_key_and_what_is_legal():
-    page = schema.help_text()
-    words = " ".join(page.split())
+def test_the_help_names_every_group_every_key_and_what_is_legal():
+    page = describe(Config)
+    groups, settings = (f" {' '.join(page[part].split())} " for part in ("groups", "settings"))
     for group, variant in VARIANTS:
-        assert f"{group}={variant} {GROUPS[group][variant].__doc__} " in words
-    for key, field, variants in schema.settings():
+        words = " ".join(GROUPS[group][variant].__doc__.splitlines()[0].split())
+        assert f" {group}={variant} {words} " in groups
+    for key, field, variants in all_settings(Config):
         only = f" [{', '.join(variants)}]" if variants else ""
-        assert f" {key} {schema.legal(field)} {field.metadata['meaning']}{only} " in words
-    assert page.count("\n  python run.py ") == 3, "examples"
+        assert f" {key} {legal(field)} {field.metadata['meaning']}{only} " in settings
 
 
 # Values
@@ -111,6 +137,7 @@ batch_size: an integer >= 1
 epochs: an integer >= 1
 dtype: one of float32, float64
 threads: an integer >= 1
+checkpoint_every: null or an integer >= 1
 progress: true or false
 dataset.num_train [synth]: an integer >= 1
 dataset.num_val [synth]: an integer >= 1
@@ -122,6 +149,7 @@ model.hidden_sizes [mlp,scalar]: a list of integers >= 1
 model.activation [mlp]: one of sigmoid, tanh, relu, leaky_relu
 model.init [mlp,scalar]: one of normal, glorot, he
 model.init_std [mlp,scalar]: null or a number > 0
+model.fast [mlp]: true or false
 optimizer.momentum [sgd]: a number >= 0 and < 1
 optimizer.nesterov [sgd]: true or false
 optimizer.weight_decay [sgd]: a number >= 0
@@ -143,9 +171,10 @@ def legal_values(field):
         return ["some text"]
     if field.type == list[int]:
         return [[], [1], [300, 200, 100]]
-    if field.type is int:
+    if field.type in (int, int | None):
         most = [] if limits["below"] is None else [limits["below"] - 1]
-        return [limits["least"], limits["least"] + 1, *most]
+        null = [] if field.type is int else [None]
+        return [limits["least"], limits["least"] + 1, *most, *null]
     least = 0 if limits["least"] is not None else 1e-30
     most = 1e30 if limits["below"] is None else 0.999999
     return [least, 0.5, most, *([None] if field.type == float | None else [])]
@@ -165,6 +194,7 @@ def illegal_values(field):
         bool: [0, 1, "true", None, []],
         str: [1, True, None, [], {}],
         int: [1.5, 1.0, "1", True, None, [1], float("nan"), float("inf")],
+        int | None: [1.5, "1", True, [1], float("nan")],
         float: ["0.5", True, None, [0.5], float("nan"), float("inf")],
         float | None: ["0.5", False, [0.5], float("nan"), float("inf")],
     }[field.type]
@@ -173,7 +203,7 @@ def illegal_values(field):
 
 @pytest.mark.parametrize(("key", "field", "variants"), SETTINGS)
 def test_values_at_the_edge_are_accepted_and_those_beyond_are_refused(key, field, variants):
-    wants = f"{key} must be {schema.legal(field)}, got "
+    wants = f"{key} must be {legal(field)}, got "
     for variant in variants or [None]:
         choices = [f"{key.split('.')[0]}={variant}"] if variant else []
         choices += ["+dataset.path=x"] if variant == "npz" else []
@@ -184,18 +214,18 @@ def test_values_at_the_edge_are_accepted_and_those_beyond_are_refused(key, field
 
 
 def test_what_is_legal():
-    found = [f"{setting.id}: {schema.legal(setting.values[1])}" for setting in SETTINGS]
-    assert found == LEGAL.strip().splitlines()
+    found = [f"{setting.id}: {legal(setting.values[1])}" for setting in SETTINGS]
+    assert sorted(found) == sorted(LEGAL.strip().splitlines())
 
 
 @pytest.mark.parametrize(("key", "field", "variants"), SETTINGS)
 def test_a_missing_value_is_named(key, field, variants):
     choices = [f"{key.split('.')[0]}={variants[0]}"] if variants else []
     values = tree(*choices, **{key: "???"})
-    assert complaint(values) == f"{key} is missing: it must be {schema.legal(field)}"
+    assert complaint(values) == f"{key} is missing: it must be {legal(field)}"
     *groups, name = key.split(".")
     del (values[groups[0]] if groups else values)[name]
-    assert complaint(values) == f"{key} is missing: it must be {schema.legal(field)}"
+    assert complaint(values) == f"{key} is missing: it must be {legal(field)}"
 
 
 # Keys
@@ -221,7 +251,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_or_with_where_it_belongs(key
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("value", [None, "nonsense", 3, {}, {"name": "nonsense"}], ids=str)
 def test_a_group_must_be_one_of_its_variants(group, value):
-    wants = f"{group} must be one of {', '.join(GROUPS[group])}, got "
+    wants = f"{group} must be one of {', '.join(sorted(GROUPS[group]))}, got "
     assert complaint(tree(**{group: value})).startswith(wants)
 
 
@@ -264,4 +294,4 @@ def test_settings_that_go_together_are_accepted(changes):
 def test_the_readme_lists_every_key_with_what_is_legal_and_what_it_means(key, field, variants):
     rows = (CONF.parent / "README.md").read_text(encoding="utf-8").splitlines()
     of_key = [row for row in rows if row.startswith(f"| `{key}` |")]
-    assert any(schema.legal(field) in row and field.metadata["meaning"] in row for row in of_key)
+    assert any(legal(field) in row and field.metadata["meaning"] in row for row in of_key)

@@ -1,11 +1,11 @@
 """analysis.curves from the command line: the CSV's numbers, the figure's words, its refusals."""
 
+import io
 import re
 import shutil
 import subprocess
 import sys
 import tracemalloc
-from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ import pytest
 from made_up import error_line, write_run
 
 from analysis import curves, figure
-from analysis.runs import read_sweep
+from analysis.curves import plot_curves
+from analysis.sweep import Finding, Sweep, read_sweep
 
 N_STEPS, LRS, N_SEEDS = 40, (0.01, 0.1, 1.0), 3
 RAW = np.random.default_rng(0).gamma(2, 0.5, (len(LRS), N_SEEDS, N_STEPS))
@@ -40,12 +41,9 @@ def words(path):
     return re.findall(r"<text[^>]*>([^<]*)</text>", path.read_text())
 
 
-@pytest.fixture
-def canvas(monkeypatch):
-    """The figures that were saved, with the arguments of the saving."""
-    saved, save = [], figure.save
-    monkeypatch.setattr(figure, "save", lambda *args: (saved.append(args), save(*args)))
-    return saved
+def note(page):
+    """The text below a figure, in one line."""
+    return " ".join(page.get_supxlabel().split())
 
 
 def test_mean_std_and_n_are_numpys_on_the_raw_values(sweep, capsys):
@@ -112,16 +110,22 @@ def test_many_findings_are_counted_below_the_figure_and_listed_on_the_terminal(s
     )
 
 
-def test_a_single_run_has_no_band_and_no_std(tmp_path, canvas):
+def test_runs_with_the_same_finding_share_a_line():
+    findings = [Finding(str(number), "diverged") for number in range(5)]
+    lines = figure.note("Caption.", [*findings, Finding("9", "failed")], 80)
+    assert lines == ["Caption.", "0, 1, 2 and 2 more: diverged", "9: failed"]
+
+
+def test_a_single_run_has_no_band_and_no_std(tmp_path):
     write_run(tmp_path / "2026-01-01_00-00-00", RAW[0, 0])
     table = run(tmp_path)
     assert list(table) == ["metric", "x", "mean", "std", "n"]
     assert table["std"].isna().all()
     assert (tmp_path / "curves-loss.csv").read_text().splitlines()[1].split(",")[3] == ""
     assert np.array_equal(table["mean"], RAW[0, 0])
-    ((page, *_, caption, _),) = canvas
+    page = plot_curves(read_sweep(tmp_path))
     assert len(page.axes[0].lines) == 1 and not page.axes[0].collections
-    assert caption == "Each line is one run."
+    assert note(page) == "Each line is one run."
 
 
 def test_groups_of_unequal_length_end_where_they_end(tmp_path):
@@ -133,7 +137,7 @@ def test_groups_of_unequal_length_end_where_they_end(tmp_path):
     assert len(table) == 60 and set(table["n"]) == {2}
 
 
-def test_runs_of_unequal_length_in_a_group(tmp_path, canvas, capsys):
+def test_runs_of_unequal_length_in_a_group(tmp_path, capsys):
     write_run(tmp_path / "short", RAW[0, 0, :20], epochs=5)
     write_run(tmp_path / "long", RAW[0, 1], epochs=10, seed=1)
     table = run(tmp_path, "--by", "lr")
@@ -141,10 +145,11 @@ def test_runs_of_unequal_length_in_a_group(tmp_path, canvas, capsys):
     assert np.array_equal(table["mean"][:20], RAW[0, :2, :20].mean(axis=0))
     assert np.array_equal(table["mean"][20:], RAW[0, 1, 20:])
     assert table["std"][20:].isna().all()
-    mean, *seeds = canvas[0][0].axes[0].lines
+    (axes,) = plot_curves(read_sweep(tmp_path, by="lr")).axes
+    mean, *seeds = axes.lines
     assert mean.get_xdata().max() == 20  # drawn no further than both reach
     assert {line.get_xdata().max() for line in seeds} == {20, 40}
-    assert canvas[0][0].axes[0].collections[0].get_datalim(mean.axes.transData).x1 == 20
+    assert axes.collections[0].get_datalim(mean.axes.transData).x1 == 20
     what = "loss has 20 points, not the 40 of long; means are drawn where all have one"
     assert f"note: short: {what}" in capsys.readouterr().err
 
@@ -159,7 +164,15 @@ def test_smoothing_is_each_runs_own_before_the_average(sweep):
     assert "mean of the last 5 steps" in words(sweep / "a.svg")
 
 
-def test_several_metrics_are_panels_and_training_shares_that_of_validation(sweep, canvas):
+def test_a_second_look_finds_nothing_twice(sweep):
+    (sweep / "lr=0.1,seed=0" / "steps.csv").write_text("")
+    got = read_sweep(sweep)
+    first, second = plot_curves(got), plot_curves(got)
+    assert len(got.findings) == 1
+    assert note(first) == note(second)
+
+
+def test_several_metrics_are_panels_and_training_shares_that_of_validation(sweep):
     metrics = "loss,train_loss,val_loss,val_accuracy"
     table = run(sweep, "--metric", metrics, stem=f"curves-{metrics.replace(',', '+')}")
     assert list(table.drop_duplicates("metric")["metric"]) == metrics.split(",")
@@ -168,7 +181,7 @@ def test_several_metrics_are_panels_and_training_shares_that_of_validation(sweep
         rows = table[table["metric"] == metric]
         assert np.array_equal(rows["mean"], values.mean(axis=1).ravel())
         assert set(rows["x"]) == set(range(0, N_STEPS + 1, 4))
-    panels = canvas[0][0].axes
+    panels = plot_curves(read_sweep(sweep), metrics.split(",")).axes
     assert [panel.get_ylabel() for panel in panels] == [
         "mini-batch loss (nats)",
         "loss (nats)\ntrain dashed, val solid",
@@ -197,10 +210,9 @@ def test_without_loss_x_is_the_epoch(sweep):
         ("minmax", "least to greatest."),
     ],
 )
-def test_the_band_that_is_drawn_is_the_one_that_is_named(sweep, canvas, band, text):
-    run(sweep, "--band", band, "--where", "lr=0.1")
-    page, *_, caption, _ = canvas[0]
-    assert text in caption
+def test_the_band_that_is_drawn_is_the_one_that_is_named(sweep, band, text):
+    page = plot_curves(read_sweep(sweep, where="lr=0.1"), band=band)
+    assert text in note(page)
     (area,) = page.axes[0].collections
     edges = {"minmax": [RAW[1].min(axis=0), RAW[1].max(axis=0)]}
     se = RAW[1].std(axis=0, ddof=1) / np.sqrt(3)
@@ -210,26 +222,24 @@ def test_the_band_that_is_drawn_is_the_one_that_is_named(sweep, canvas, band, te
     np.testing.assert_allclose([box.y0, box.y1], [edges[band][0].min(), edges[band][1].max()])
 
 
-def test_no_band_where_none_is_wanted(sweep, canvas):
-    run(sweep, "--band", "none")
-    page, *_, caption, _ = canvas[0]
+def test_no_band_where_none_is_wanted(sweep):
+    page = plot_curves(read_sweep(sweep), band="none")
     assert not page.axes[0].collections
-    assert "Band" not in caption
+    assert "Band" not in note(page)
 
 
 @pytest.mark.parametrize(("log", "scales"), [("x", "log linear"), ("xy", "log log")])
-def test_logarithmic_axes(sweep, canvas, log, scales):
-    run(sweep, "--log", log, "--metric", "val_loss", stem="curves-val_loss")
-    (panel,) = canvas[0][0].axes
+def test_logarithmic_axes(sweep, log, scales):
+    (panel,) = plot_curves(read_sweep(sweep), "val_loss", log=log).axes
     assert f"{panel.get_xscale()} {panel.get_yscale()}" == scales
     assert min(line.get_xdata().min() for line in panel.lines) == 1  # no epoch 0
 
 
-def test_a_band_near_0_does_not_stretch_a_logarithmic_axis(tmp_path, canvas):
+def test_a_band_near_0_does_not_stretch_a_logarithmic_axis(tmp_path):
     for seed in range(2):
         write_run(tmp_path / str(seed), np.full(8, 1 + 0.17 * seed), seed=seed)
-    run(tmp_path, "--band", "ci95", "--log", "y")
-    assert canvas[0][0].axes[0].get_ylim()[0] > 0.9
+    (axes,) = plot_curves(read_sweep(tmp_path), band="ci95", log="y").axes
+    assert axes.get_ylim()[0] > 0.9
 
 
 @pytest.mark.parametrize(
@@ -271,12 +281,13 @@ def test_memory_does_not_follow_the_number_of_runs(tmp_path):
     n_steps = 20_000
     for seed in range(12):
         write_run(tmp_path / str(seed), np.ones(n_steps), seed=seed, epochs=n_steps // 4)
-    sweep = read_sweep([tmp_path])
-    args = Namespace(metric=["loss"], x="step", smooth=None, log="")
+    (group,) = read_sweep(tmp_path).groups
     peaks = {}
     for n_runs in (2, 2, 12):  # twice, so that the first fills caches
         tracemalloc.start()
-        curves.read_group(sweep, [str(seed) for seed in range(n_runs)], args)
+        part = Sweep(group.runs[:n_runs], [], [])
+        for _ in curves.written(curves.read_groups(part), io.StringIO(), []):
+            pass
         peaks[n_runs] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peaks[12] - peaks[2] < 5 * n_steps * 8  # half a column for each of ten runs more

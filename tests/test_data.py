@@ -2,24 +2,28 @@
 
 import sys
 import zipfile
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import sklearn.datasets
 
 from mlp.data import (
-    GATHERED,
+    MOST_ROWS,
+    MOST_STEPS,
+    Batches,
     Dataset,
-    Reader,
-    load_dataset,
+    Digits,
+    FashionMnist,
+    Mnist,
+    Npz,
+    Synth,
     load_digits,
     load_npz,
     load_synth,
     normalise,
+    steps_per_block,
 )
 from mlp.errors import UserError
-from mlp.inputs import FEW
 
 X = np.array([[0, 1.5], [1, 2.5], [2, 0], [3, 1], [4, 7]])
 Y = np.array([0, 1, 2, 1, 0])
@@ -258,51 +262,90 @@ def test_input_range_is_that_of_the_normalised_training_inputs():
     assert Dataset(examples, none, 3, offset, scale).input_range() == (-2, 2)
 
 
-def test_load_dataset_normalises_by_the_training_inputs(npz):
+@pytest.mark.parametrize("stored", [np.uint8, np.int64, np.float32, np.float64, bool])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_normalised_inputs_have_the_type_asked_for(stored, dtype):
+    x = X.astype(stored)
+    for offset, scale in (0.0, 0.5), (0.25, 0.5), (np.array([1.0, 0.25]), np.array([2.0, 0.5])):
+        before = x.copy()
+        found = Dataset((x, Y), (x, Y), 3, offset, scale).normalised(x, dtype)
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found, (X.astype(stored) - np.float64(offset)) * scale)
+        np.testing.assert_array_equal(x, before)
+
+
+def test_an_offset_is_subtracted_before_anything_is_rounded():
+    x, offset = np.array([[1e9 + 1], [1e9 + 2]]), 1e9 + 1  # which float32 can't tell from 1e9
+    dataset = Dataset((x, Y[:2]), (x, Y[:2]), 2, offset)
+    np.testing.assert_array_equal(dataset.normalised(x, np.float32), [[0], [1]])
+    ((inputs, _),) = Batches(dataset, dataset.train, np.float32).blocks(np.arange(2), 2)
+    np.testing.assert_array_equal(inputs, [[0], [1]])
+
+
+# Data sets by name
+
+
+def test_a_data_set_is_normalised_by_its_training_inputs(npz):
     path = npz(x_train=X, y_train=Y, x_val=10 * X, y_val=Y)
-    group = SimpleNamespace(name="npz", path=str(path), seed=0, normalize="unit")
-    dataset = load_dataset(group)
-    assert (dataset.n_features, dataset.n_classes) == (2, 3)
+    dataset = Npz(path=str(path), seed=0, normalize="unit").load()
+    assert (dataset.n_features, dataset.n_classes, dataset.held_out_name) == (2, 3, "val")
     assert (dataset.offset, dataset.scale) == (0, 1 / 7)
     np.testing.assert_array_equal(dataset.held_out[0], 10 * X)
+
+
+@pytest.mark.parametrize(
+    ("source", "examples"),
+    [
+        (Synth(num_train=7, num_val=3, seed=1, normalize="none"), lambda: load_synth(7, 3, 1)),
+        (Digits(seed=1, normalize="unit"), lambda: load_digits(1)),
+    ],
+    ids=["synth", "digits"],
+)
+def test_a_data_set_takes_its_settings(source, examples):
+    dataset = source.load()
+    for found, expected in zip((dataset.train, dataset.held_out), examples(), strict=False):
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize(
+    ("cls", "loader"), [(Mnist, "load_mnist"), (FashionMnist, "load_fashion_mnist")]
+)
+@pytest.mark.parametrize(("final", "name"), [(False, "val"), (True, "test")])
+def test_what_is_held_out_of_mnist_has_its_name(cls, loader, final, name, monkeypatch):
+    def load(final):
+        return (X + final, Y), (X, Y), 3
+
+    monkeypatch.setattr(f"mlp.data.{loader}", load)
+    dataset = cls(final=final, normalize="none").load()
+    assert dataset.held_out_name == name
+    np.testing.assert_array_equal(dataset.train[0], X + final)
 
 
 # Blocks
 
 
-def blocks(
-    x, order, *, offset=0.0, scale=1.0, dtype=np.float64, batch_size=4, n_batches=1, rare=()
-):
-    """(inputs (n, n_features) in the features' own order, labels) of each block, as copies."""
-    dataset = Dataset((x, np.arange(len(x))), (x, None), 2, offset, scale)
-    reader = Reader(dataset.train, dataset, dtype, batch_size, n_batches, rare)
-    assert len(reader) == len(x)
-    found = []
-    for inputs, labels in reader.blocks(np.array(order)):
-        assert len(inputs) == len(labels)
-        np.testing.assert_array_equal(inputs.frequent[:, -1], 1)
-        whole = np.zeros((len(inputs), x.shape[1]), dtype)
-        whole[:, np.delete(np.arange(x.shape[1]), rare)] = inputs.frequent[:, :-1]
-        assert inputs.frequent.dtype == dtype
-        if len(rare):
-            whole[:, rare] = inputs.rare.transposed().T
-            assert inputs.rare.values.dtype == dtype
-        found.append((whole, labels.tolist()))
-    return found
+def blocks(x, order, batch_size=4, n_batches=1):
+    """(inputs, labels) of each block, as copies; a label is its example's number."""
+    dataset = Dataset((x, np.arange(len(x))), (x, None), 2, scale=0.5)
+    batches = Batches(dataset, dataset.train, np.float64)
+    assert len(batches) == len(x)
+    found = batches.blocks(np.array(order), batch_size, n_batches)
+    return [(inputs.copy(), labels.tolist()) for inputs, labels in found]
 
 
-SPARSE = np.array(
-    [[0, 1, 0, 0, 9], [0, 0, 0, 2, 0], [0, 3, 0, 4, 0], [5, 6, 7, 8, 9], [0, 0, 0, 0, 0]], np.uint8
-)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("rare", [[], [0, 2], [3, 4], [0, 1, 2, 3, 4]], ids=str)
-def test_a_block_holds_the_examples_asked_for(rare, dtype):
-    order = [3, 0, 4, 2, 2]
-    found = blocks(SPARSE, order, scale=0.5, dtype=dtype, batch_size=2, rare=rare)
-    np.testing.assert_array_equal(np.vstack([inputs for inputs, _ in found]), SPARSE[order] * 0.5)
+def test_a_block_holds_the_examples_asked_for():
+    found = blocks(X, [3, 0, 4, 2, 2], batch_size=2)
+    np.testing.assert_array_equal(np.vstack([x for x, _ in found]), X[[3, 0, 4, 2, 2]] * 0.5)
     assert [labels for _, labels in found] == [[3, 0], [4, 2], [2]]
+
+
+def test_a_block_holds_examples_for_each_network_of_a_stack():
+    orders = np.array([[[3, 0, 4], [2, 2, 1]], [[0, 1, 2], [4, 4, 4]]])
+    (first, labels), (second, last) = blocks(X, orders, batch_size=2)
+    np.testing.assert_array_equal(first, X[orders[..., :2]] * 0.5)
+    np.testing.assert_array_equal(second, X[orders[..., 2:]] * 0.5)
+    np.testing.assert_array_equal(np.concatenate([labels, last], axis=-1), orders)
 
 
 @pytest.mark.parametrize(
@@ -313,61 +356,23 @@ def test_a_block_holds_the_examples_asked_for(rare, dtype):
         (3, 4, 2, [3]),
         (8, 4, 2, [8]),
         (9, 4, 2, [8, 1]),
+        (0, 4, 2, []),
     ],
 )
 def test_a_block_holds_whole_batches_and_a_short_one_stands_alone(n, batch_size, n_batches, sizes):
-    found = blocks(np.ones((n, 1)), range(n), batch_size=batch_size, n_batches=n_batches)
+    found = blocks(np.ones((20, 1)), np.arange(n), batch_size, n_batches)
     assert [len(labels) for _, labels in found] == sizes
     assert [label for _, labels in found for label in labels] == list(range(n))
 
 
-def test_only_the_last_batch_of_many_is_short():
-    found = blocks(np.ones((2 * GATHERED, 1)), range(2 * GATHERED), batch_size=7, n_batches=3)
-    *sizes, last_whole, short = (len(labels) for _, labels in found)
-    assert set(sizes) == {21}
-    assert (last_whole % 7, short) == (0, 2 * GATHERED % 7)
-
-
-@pytest.mark.parametrize("offset", [1.0, np.array([0, 0, 1.0, 0, 0])], ids=["one", "each"])
-@pytest.mark.parametrize("scale", [0.5, np.array([1, 2, 3, 4, 5.0])], ids=["one", "each"])
-def test_an_offset_is_taken_off_before_the_inputs_are_scaled(offset, scale):
-    ((inputs, _),) = blocks(SPARSE, [0, 1], offset=offset, scale=scale)
-    np.testing.assert_array_equal(inputs, (SPARSE[[0, 1]] - offset) * scale)
-
-
-def test_an_offset_is_taken_off_in_the_stored_precision():
-    x, offset = np.array([[1e9 + 1], [1e9 + 2]]), 1e9 + 1  # which float32 can't tell from 1e9
-    ((inputs, _),) = blocks(x, [0, 1], offset=offset, dtype=np.float32)
-    np.testing.assert_array_equal(inputs, [[0], [1]])
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("stored", [np.uint8, np.int64, np.float32, np.float64, bool])
-def test_a_block_has_the_type_of_the_network(stored, dtype):
-    x = X.astype(stored)
-    for offset in 0.0, 0.25:
-        ((inputs, _),) = blocks(x, [1, 4], offset=offset, scale=0.5, dtype=dtype)
-        np.testing.assert_array_equal(inputs, (x[[1, 4]] - offset) * 0.5)
+def test_a_block_of_large_batches_holds_one_and_of_small_ones_as_many_as_pay():
+    assert [steps_per_block(size) for size in (10**6, MOST_ROWS, MOST_ROWS // 2)] == [1, 1, 2]
+    assert steps_per_block(1) == MOST_STEPS < MOST_ROWS
 
 
 def test_blocks_share_their_arrays_and_leave_the_data_as_it_is():
-    original = SPARSE.copy()
-    dataset = Dataset((SPARSE, np.arange(5)), (SPARSE, None), 2, 1.0)
-    first, second = Reader(dataset.train, dataset, np.float64, 3).blocks(np.arange(5))
-    assert np.shares_memory(first.inputs.frequent, second.inputs.frequent)
-    np.testing.assert_array_equal(SPARSE, original)
-
-
-@pytest.mark.parametrize(
-    ("offset", "scale", "n_rare"),
-    [
-        (0, 0.5, FEW),
-        (0.5, 1, 0),
-        (np.eye(FEW)[0], 1, 0),
-        (np.zeros(FEW), 1, 0),
-        (0, np.ones(FEW), 0),
-    ],
-)
-def test_rare_features_are_those_of_data_without_offset_and_of_one_scale(offset, scale, n_rare):
-    x = np.zeros((200, FEW))
-    assert len(Dataset((x, None), (x, None), 2, offset, scale).rare_features()) == n_rare
+    original = X.copy()
+    dataset = Dataset((X, Y), (X, Y), 3, offset=1.0)
+    (first, _), (second, _) = Batches(dataset, dataset.train, np.float64).blocks(np.arange(4), 2)
+    assert np.shares_memory(first, second)
+    np.testing.assert_array_equal(X, original)

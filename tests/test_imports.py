@@ -7,14 +7,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [  # a module of mlp imports from floors below its own alone
-    {"errors", "files", "inputs", "layers", "loss", "optimizers", "schedules", "scalar", "sparse"},
-    {"config", "mnist", "network", "run_folder", "steps"},
-    {"data"},
-    {"training"},
+    {"errors", "files", "network", "scalar"},
+    {"mnist", "settings"},
+    {"data", "optimizers", "schedules"},
+    {"config", "training"},
+    {"fast", "run_folder"},
+    {"experiment"},
 ]
 FLOOR = {f"mlp.{module}": n for n, modules in enumerate(FLOORS) for module in modules}
 FOR_ANALYSIS = {
-    f"mlp.{module}" for module in ("config", "data", "errors", "inputs", "network", "scalar")
+    f"mlp.{module}"
+    for module in ("config", "data", "errors", "experiment", "network", "run_folder", "scalar")
 }
 
 
@@ -69,7 +72,13 @@ def test_analysis_takes_from_mlp_what_draws_data_or_a_decision_boundary(path):
     assert from_mlp(path) <= FOR_ANALYSIS
 
 
-@files("mlp/*.py", "analysis/*.py", "benchmarks/*.py")
+@files("run.py", "mlp/*.py", "analysis/*.py")
+def test_experiment_alone_takes_the_fast_ways(path):
+    """The plain way needs nothing of them."""
+    assert ("mlp.fast" in imported(path)) == (path.stem == "experiment")
+
+
+@files("mlp/*.py", "analysis/*.py", "benchmarks/[!t]*.py")  # torch_sweep.py is a peer, under Hydra
 def test_run_alone_knows_hydra(path):
     assert not packages(path) & {"hydra", "hydra_plugins"}
 

@@ -2,74 +2,85 @@
 
 import numpy as np
 import pytest
+from examples import OPTIMIZERS, SCHEDULES
 
-from mlp.data import Block
-from mlp.inputs import Inputs
+import mlp.optimizers
+import mlp.schedules
 from mlp.network import MLP
-from mlp.optimizers import OPTIMIZERS, SGD, Adam
-from mlp.schedules import SCHEDULES
-from mlp.steps import PlainSteps
+from mlp.optimizers import SGD, Adam
+from mlp.schedules import OneCycle
+from mlp.training import Learner
+
+USUAL = {
+    SGD: {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
+    Adam: {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
+}
+
+
+def made(cls, **settings):
+    return cls(**USUAL[cls] | settings)
 
 
 @pytest.mark.parametrize(
     ("optimizer", "expected"),
     [
-        (SGD(), 0.9),  # 1 - 0.05 - 0.05
-        (SGD(momentum=0.9), 0.855),  # velocities 0.5, 0.95
-        (SGD(momentum=0.9, nesterov=True), 0.7695),  # 0.5 + 0.9 * 0.5, then 0.5 + 0.9 * 0.95
-        (SGD(weight_decay=0.1), 0.8806),  # gradients 0.6 and 0.594
-        (Adam(), 0.8),  # lr a step, as the gradient stays the same
-        (Adam(weight_decay=0.1), 0.7811),  # (1 * 0.99 - 0.1) * 0.99 - 0.1
+        (made(SGD), 0.9),  # 1 - 0.05 - 0.05
+        (made(SGD, momentum=0.9), 0.855),  # velocities 0.5, 0.95
+        (made(SGD, momentum=0.9, nesterov=True), 0.7695),  # 0.5 + 0.9 * 0.5, 0.5 + 0.9 * 0.95
+        (made(SGD, weight_decay=0.1), 0.8806),  # gradients 0.6 and 0.594
+        (made(Adam), 0.8),  # lr a step, as the gradient stays the same
+        (made(Adam, weight_decay=0.1), 0.7811),  # (1 * 0.99 - 0.1) * 0.99 - 0.1
     ],
     ids=["sgd", "momentum", "nesterov", "weight decay", "adam", "adam with weight decay"],
 )
 def test_two_steps_by_hand(optimizer, expected):
     params = np.array([1.0])
+    memory = optimizer.start(params)
     for _ in range(2):
-        optimizer.update(params, np.array([0.5]), lr=0.1)
+        optimizer.update(params, np.array([0.5]), 0.1, memory)
     assert params[0] == pytest.approx(expected, rel=1e-7)
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "torch_name", "torch_options"),
+    ("cls", "options", "torch_name", "torch_options"),
     [
-        ("sgd", {}, "SGD", {}),
-        ("sgd", {"momentum": 0.9}, "SGD", {"momentum": 0.9}),
-        ("sgd", {"momentum": 0.9, "nesterov": True}, "SGD", {"momentum": 0.9, "nesterov": True}),
-        ("sgd", {"weight_decay": 0.01}, "SGD", {"weight_decay": 0.01}),
+        (SGD, {}, "SGD", {}),
+        (SGD, {"momentum": 0.9}, "SGD", {"momentum": 0.9}),
+        (SGD, {"momentum": 0.9, "nesterov": True}, "SGD", {"momentum": 0.9, "nesterov": True}),
+        (SGD, {"weight_decay": 0.01}, "SGD", {"weight_decay": 0.01}),
         (
-            "sgd",
+            SGD,
             {"momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
             "SGD",
             {"momentum": 0.8, "nesterov": True, "weight_decay": 0.01},
         ),
-        ("adam", {}, "Adam", {}),
+        (Adam, {}, "Adam", {}),
         (
-            "adam",
+            Adam,
             {"beta1": 0.8, "beta2": 0.99, "eps": 1e-4, "weight_decay": 0.1},
             "AdamW",
             {"betas": (0.8, 0.99), "eps": 1e-4, "weight_decay": 0.1},
         ),
     ],
-    ids=lambda value: value if isinstance(value, str) else ",".join(value) or "default",
+    ids=lambda value: ",".join(value) or "default" if isinstance(value, dict) else None,
 )
-def test_200_steps_equal_those_of_pytorch(torch, name, options, torch_name, torch_options):
+def test_200_steps_equal_those_of_pytorch(torch, cls, options, torch_name, torch_options):
     rng, n_steps, batch_size = np.random.default_rng(0), 200, 8
-    sizes, lr = [200, 100, 10], 0.1 if name == "sgd" else 0.01
-    network = MLP(sizes, "sigmoid", np.float64, max_batch=n_steps * batch_size)
+    sizes, lr = [200, 100, 10], 0.1 if cls is SGD else 0.01
+    network = MLP(sizes, "sigmoid", np.float64)
     network.initialise("glorot", rng)
+    named = network.named(network.params)
     twin = torch.nn.Sequential(
         torch.nn.Linear(200, 100), torch.nn.Sigmoid(), torch.nn.Linear(100, 10)
     ).double()
     with torch.no_grad():
         for i, like in enumerate(twin[::2]):
-            like.weight[...] = torch.from_numpy(network.state()[f"weights_{i}"].T)
-            like.bias[...] = torch.from_numpy(network.state()[f"bias_{i}"])
+            like.weight[...] = torch.from_numpy(named[f"weights_{i}"].T)
+            like.bias[...] = torch.from_numpy(named[f"bias_{i}"])
 
     inputs = rng.normal(size=(n_steps * batch_size, 200))
     labels = rng.integers(0, 10, n_steps * batch_size)
-    steps = PlainSteps(network, OPTIMIZERS[name](**options))
-    losses = steps.steps(Block(Inputs.dense(inputs), labels), np.full(n_steps, lr))
+    losses = Learner(network, made(cls, **options)).steps(inputs, labels, np.full(n_steps, lr))
 
     optimizer = getattr(torch.optim, torch_name)(twin.parameters(), lr=lr, **torch_options)
     batches = torch.from_numpy(inputs).split(batch_size), torch.from_numpy(labels).split(batch_size)
@@ -82,39 +93,49 @@ def test_200_steps_equal_those_of_pytorch(torch, name, options, torch_name, torc
         torch_losses.append(loss.item())
 
     np.testing.assert_allclose(losses, torch_losses, rtol=0, atol=1e-10)
-    state = steps.state()
     for i, like in enumerate(twin[::2]):
         weights, bias = like.weight.detach().numpy().T, like.bias.detach().numpy()
-        np.testing.assert_allclose(state[f"weights_{i}"], weights, rtol=0, atol=1e-10)
-        np.testing.assert_allclose(state[f"bias_{i}"], bias, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(named[f"weights_{i}"], weights, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(named[f"bias_{i}"], bias, rtol=0, atol=1e-10)
 
 
-def test_state_holds_copies_of_what_an_optimizer_remembers():
-    params, grads = np.zeros(3), np.array([1.0, 2.0, 3.0])
-    for optimizer, n_vectors in (SGD(), 0), (SGD(momentum=0.9), 1), (Adam(), 2):
-        optimizer.update(params, grads.copy(), lr=0.1)
-        state = optimizer.state()
-        assert len(state) == n_vectors
-        before = {name: array.copy() for name, array in state.items()}
-        optimizer.update(params, grads.copy(), lr=0.1)
-        for name, array in state.items():
-            np.testing.assert_array_equal(array, before[name])
-            assert (array != optimizer.state()[name]).all()
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_remembers_nothing_itself(name):
+    """Memory and parameters change in place, for each network by itself; lr may be an array."""
+    optimizer, rng = OPTIMIZERS[name], np.random.default_rng(0)
+    params, grads = rng.normal(size=(2, 3, 5)).astype(np.float32)
+    lrs = np.array([[0.1], [0.2], [0.4]], np.float32)
+    alone = [row.copy() for row in params]
+    memory, memories = optimizer.start(params), [optimizer.start(row) for row in alone]
+    arrays = params, *memory.values()
+    for _ in range(3):
+        optimizer.update(params, grads.copy(), lrs, memory)
+        for i, (row, own) in enumerate(zip(alone, memories, strict=True)):
+            optimizer.update(row, grads[i].copy(), lrs[i, 0], own)
+    assert all(array is same for array, same in zip(memory.values(), arrays[1:], strict=True))
+    for i, (row, own) in enumerate(zip(alone, memories, strict=True)):
+        np.testing.assert_array_equal(params[i], row)
+        for key, array in own.items():
+            assert array.dtype == memory[key].dtype
+            np.testing.assert_array_equal(memory[key][i] if array.ndim else memory[key], array)
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "points"),
+    ("schedule", "points"),
     [
-        ("constant", {}, {0: 1, 0.3: 1, 1: 1}),
-        ("linear", {}, {0: 1, 0.25: 0.75, 1: 0}),
-        ("cosine", {}, {0: 1, 1 / 3: 0.75, 0.5: 0.5, 1: 0}),
-        ("one_cycle", {"warm_up": 0.2}, {0: 0, 0.05: 0.25, 0.2: 1, 0.6: 0.5, 1: 0}),
+        (SCHEDULES["constant"], {0: 1, 0.3: 1, 1: 1}),
+        (SCHEDULES["linear"], {0: 1, 0.25: 0.75, 1: 0}),
+        (SCHEDULES["cosine"], {0: 1, 1 / 3: 0.75, 0.5: 0.5, 1: 0}),
+        (OneCycle(warm_up=0.2), {0: 0, 0.05: 0.25, 0.2: 1, 0.6: 0.5, 1: 0}),
     ],
+    ids=["constant", "linear", "cosine", "one_cycle"],
 )
-def test_schedules_at_known_points(name, options, points):
-    factors = SCHEDULES[name](np.array(list(points), float), **options)
+def test_schedules_at_known_points(schedule, points):
+    factors = schedule(np.array(list(points), float))
     np.testing.assert_allclose(factors, list(points.values()), rtol=0, atol=1e-15)
 
 
-def test_every_schedule_is_known_here():
-    assert list(SCHEDULES) == ["constant", "linear", "cosine", "one_cycle"]
+def test_the_tests_know_every_optimizer_and_every_schedule():
+    assert {type(one) for one in OPTIMIZERS.values()} == set(mlp.optimizers.OPTIMIZERS)
+    assert {type(one) for one in SCHEDULES.values()} == set(mlp.schedules.SCHEDULES)
+    assert all(schedule.name == name for name, schedule in SCHEDULES.items())

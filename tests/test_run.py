@@ -7,14 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from mlp.data import Dataset
-from mlp.steps import LookaheadSteps
-from run import build, job_folder
+from mlp import experiment, make_config
+from run import job_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["dataset.num_train=1000", "dataset.num_val=200", "epochs=2"]
@@ -120,7 +118,7 @@ def test_a_run_folder_holds_what_is_promised(twins):
 def test_a_result_holds_what_is_promised(twins):
     (folder,) = twins[0].folders
     found = result(folder)
-    assert found["status"] == "finished"
+    assert (found["format"], found["status"]) == (1, "finished")
     assert "error" not in found
     assert found["config"]["dataset"]["num_train"] == 1000
     assert found["config"]["seed"] == 3
@@ -151,6 +149,32 @@ def test_the_scalar_network_trains(tmp_path):
     np.testing.assert_array_equal(steps["step"], np.arange(1, 2001))
     assert epochs["val_loss"][-1] < epochs["val_loss"][0]
     assert checkpoint(folder)["weights_0"].dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments"),
+    [
+        ({"seed": 3}, ["seed=3"]),
+        ({"model": "scalar"}, ["model=scalar"]),
+        (
+            {"optimizer": {"name": "adam", "beta1": 0.8}, "schedule": "cosine", "dtype": "float64"},
+            ["optimizer=adam", "optimizer.beta1=0.8", "schedule=cosine", "dtype=float64"],
+        ),
+    ],
+    ids=["sgd", "scalar", "adam"],
+)
+def test_python_gives_the_bytes_of_the_command_line(tmp_path, settings, arguments):
+    one = run(tmp_path, *SMALL, *arguments)
+    dataset = {"num_train": 1000, "num_val": 200}
+    config = make_config(dataset=dataset, epochs=2, **settings)
+    here, (there,) = tmp_path / "here", one.folders
+    found = experiment.run(config, here)
+    for name in "steps.csv", "epochs.csv", "checkpoint.npz":
+        assert (here / name).read_bytes() == (there / name).read_bytes()
+    for name in "config", "metrics", "status", "format":
+        assert result(here)[name] == result(there)[name]
+    assert found.metrics == result(there)["metrics"]
+    np.testing.assert_allclose(found.losses, table(there, "steps")["loss"], rtol=1e-8)
 
 
 def test_digits_are_learned(tmp_path):
@@ -208,6 +232,7 @@ def test_an_interrupted_run_leaves_readable_logs_and_says_so(tmp_path):
     np.testing.assert_array_equal(steps["step"], np.arange(1, len(steps) + 1))
     assert found["status"] == "interrupted"
     assert found["metrics"]["epoch"] >= 2
+    assert found["examples_per_second"] > 0
     assert len(steps) >= found["metrics"]["step"]
     assert checkpoint(folder)["epoch"] >= 1
 
@@ -216,6 +241,8 @@ def test_help_tells_the_keys(tmp_path):
     one = run(tmp_path, "--help")
     assert (one.code, one.err) == (0, "")
     assert "optimizer.momentum       a number >= 0 and < 1" in one.out
+    assert "optimizer=adam           Adam, with decoupled weight decay\n" in one.out
+    assert one.out.count("\n  python run.py ") == 3, "examples"
     assert not list(tmp_path.iterdir())
 
 
@@ -223,7 +250,8 @@ def test_help_tells_the_keys(tmp_path):
 
 
 def test_a_sweep_gives_each_run_the_same_folder_in_whatever_order_it_is_asked_for(tmp_path):
-    one = run(tmp_path, "-m", *SMALL, "lr=0.1,0.01", "seed=0,1", "name=some")
+    asked = ["-m", *SMALL, "name=some", "launcher=serial"]
+    one = run(tmp_path, *asked, "lr=0.1,0.01", "seed=0,1")
     assert (one.code, one.err) == (0, "")
     sweep = tmp_path / "outputs/some"
     expected = [f"{SMALL_NAME},lr={lr},seed={seed}" for lr in (0.1, 0.01) for seed in (0, 1)]
@@ -232,7 +260,7 @@ def test_a_sweep_gives_each_run_the_same_folder_in_whatever_order_it_is_asked_fo
     assert len(set(logs)) == 4
     assert [result(folder)["config"]["seed"] for folder in one.folders] == [0, 1, 0, 1]
 
-    again = run(tmp_path, "-m", "seed=1,0", "name=some", "lr=0.01", *SMALL)
+    again = run(tmp_path, "-m", "seed=1,0", "lr=0.01", "overwrite=true", *reversed(asked[1:]))
     assert again.folders == [one.folders[3], one.folders[2]]
     assert {path.name for path in sweep.iterdir() if path.is_dir()} == set(expected)
     assert [(folder / "steps.csv").read_bytes() for folder in one.folders] == logs
@@ -254,8 +282,9 @@ def test_a_folder_name_in_a_sweep_is_readable_safe_and_short():
 
 
 def test_threads_are_enforced_and_recorded(tmp_path):
-    one = run(tmp_path, "-m", *SMALL, "threads=1,2")
-    for threads, folder in zip([1, 2], one.folders, strict=True):
+    run(tmp_path, "-m", *SMALL, "threads=1,2")
+    for threads in 1, 2:
+        folder = tmp_path / f"outputs/synth-mlp/{SMALL_NAME},threads={threads}"
         recorded = result(folder)["environment"]["blas"]
         assert recorded
         assert {blas["threads"] for blas in recorded} == {threads}
@@ -264,14 +293,26 @@ def test_threads_are_enforced_and_recorded(tmp_path):
 def test_a_run_that_fails_leaves_the_others_of_its_sweep_alone(tmp_path):
     x = np.random.default_rng(0).random((20, 3))
     np.savez(tmp_path / "mine.npz", x_train=x, y_train=np.arange(20) % 2)
-    one = run(tmp_path, "-m", "dataset=npz", "dataset.path=none.npz,mine.npz", "epochs=1")
+    paths = "dataset.path=none.npz,mine.npz"
+    one = run(tmp_path, "-m", "dataset=npz", paths, "epochs=1", "launcher=serial")
     complaint = "dataset=npz: none.npz does not exist; give your file with dataset.path=FILE"
     assert one.code == 1
-    assert one.err.splitlines()[-1] == f"run.py: {complaint}"
+    place = "outputs/npz-mlp/dataset.path=none.npz,dataset=npz,epochs=1"
+    assert one.err.splitlines()[-1] == f"failed: {place}: {complaint}"
     assert "Traceback" not in one.err
     failed, finished = map(result, one.folders)
     assert (failed["status"], failed["error"]) == ("failed", f"UserError: {complaint}")
     assert finished["status"] == "finished"
+
+
+def test_values_that_contradict_each_other_in_one_run_of_a_sweep_are_said_in_one_line(tmp_path):
+    """Before a sweep, each value is checked with the others' first ones."""
+    one = run(tmp_path, "-m", *SMALL, "model=scalar,mlp", "batch_size=1,2")
+    assert one.code == 1
+    assert "Traceback" not in one.err
+    last = one.err.splitlines()[-1]
+    assert last.startswith("run.py: model=scalar trains on one example at a time")
+    assert last.endswith("batch_size must be 1, got 2")
 
 
 # What is refused
@@ -301,7 +342,7 @@ def assert_refused(one, line):
         ("optimizer=sgdd", "optimizer must be one of adam, sgd, got 'sgdd'"),
         ("model=null", "a group needs a choice, such as model=mlp"),
         ("name=../elsewhere", "name must be a folder below outputs/"),
-        ("experiment=nmist", "experiment must be one of mnist, "),
+        ("experiment=nmist", "experiment must be one of "),
         ("dataset=npz", "dataset.path is missing: it must be text"),
         ("model=scalar batch_size=2", "model=scalar trains on one example at a time"),
         ("-m lr=0.1,-1", "lr must be a number > 0, got -1"),
@@ -316,15 +357,15 @@ def test_what_is_wrong_on_the_command_line_is_said_in_one_line(tmp_path, argumen
 @pytest.mark.parametrize(
     ("yaml", "line"),
     [
-        ("lr: 0.1\nmodel: {activation: relu\n", "{path}, line 4: not valid YAML (expected ',' or"),
+        ("lr: 0.1\nmodel: {activation: relu\n", "{path}, line 4: not valid YAML ("),
         ("lrr: 0.1\n", "unknown key lrr; did you mean lr?"),
         ("lr: -1\n", "lr must be a number > 0, got -1"),
         (
-            "hydra: {mode: MULTIRUN, sweeper: {params: {lr: '0.1,-1'}}}\n",
-            "lr must be a number > 0, got -1",
+            "hydra: {sweeper: {params: {lr: '0.1,1'}}}\n",
+            "this experiment is a sweep: add -m",
         ),
     ],
-    ids=["not YAML", "unknown key", "out of range", "out of range in a sweep"],
+    ids=["not YAML", "unknown key", "out of range", "a sweep without -m"],
 )
 def test_what_is_wrong_in_a_file_is_said_in_one_line(tmp_path, yaml, line):
     path = tmp_path / "conf/experiment/mine.yaml"
@@ -338,7 +379,8 @@ def test_what_is_wrong_in_a_file_is_said_in_one_line(tmp_path, yaml, line):
 
 
 def test_an_epoch_on_mnist_and_one_measured_on_its_test_set(tmp_path, mnist):
-    one = run(tmp_path, "-m", "experiment=mnist", "epochs=1", "dataset.final=false,true")
+    asked = ["experiment=mnist", "epochs=1", "dataset.final=false,true", "launcher=serial"]
+    one = run(tmp_path, "-m", *asked)
     assert (one.code, one.err) == (0, "")
     for folder, held_out in zip(one.folders, ["val", "test"], strict=True):
         epochs = table(folder, "epochs")
@@ -356,29 +398,7 @@ def test_five_epochs_on_mnist_reach_98_percent(tmp_path, mnist):
 
 @pytest.mark.slow
 def test_four_learning_rates_and_three_seeds_on_mnist_are_one_sweep(tmp_path, mnist):
-    one = run(tmp_path, "experiment=mnist_lr", "batch_size=256", "epochs=1")
-    configs = [result(folder)["config"] for folder in one.folders]
-    assert len({(config["lr"], config["seed"]) for config in configs}) == 12
-    assert {result(folder)["status"] for folder in one.folders} == {"finished"}
-
-
-def test_a_run_keeps_the_rare_features_of_its_data_apart():
-    """It gives the same results either way, so that they can't show it; but not as soon."""
-    x = np.ones((10, 100))
-    x[:, 20:] = 0
-    dataset = Dataset((x, None), (x, None), n_classes=2)
-    model = SimpleNamespace(
-        name="mlp", hidden_sizes=[3], activation="tanh", init="he", init_std=None
-    )
-    optimizer = SimpleNamespace(name="sgd", momentum=0, nesterov=False, weight_decay=0)
-    config = SimpleNamespace(model=model, optimizer=optimizer, batch_size=4, dtype="float32")
-    steps = build(config, dataset, np.random.SeedSequence(0))
-    assert type(steps) is LookaheadSteps
-    assert steps.rare.tolist() == list(range(20, 100))
-
-
-def test_of_scipy_a_run_loads_the_kernels_alone():
-    """The rest takes longer to load than a small run takes to train."""
-    code = "import run, sys; assert 'scipy.sparse' not in sys.modules; "
-    code += "import scipy.sparse; assert scipy.sparse._sparsetools"  # whole, if it is wanted later
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    run(tmp_path, "-m", "experiment=mnist_lr", "batch_size=256", "epochs=1")
+    results = [result(folder) for folder in tmp_path.glob("outputs/mnist-lr/*")]
+    assert len({(found["config"]["lr"], found["config"]["seed"]) for found in results}) == 12
+    assert {found["status"] for found in results} == {"finished"}

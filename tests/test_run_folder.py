@@ -1,5 +1,7 @@
 """A run's files: numbers read back as they were, and files that are whole at any moment."""
 
+import errno
+import itertools
 import json
 import multiprocessing
 import os
@@ -9,9 +11,15 @@ import time
 import numpy as np
 import pytest
 
-from mlp.run_folder import RunFolder
+from mlp.run_folder import RunFolder, read_result
+from mlp.training import Epoch, Steps
 
 LOGS = "steps.csv", "epochs.csv"
+STEP_7 = {"step": np.array(7)}
+
+
+def epoch(*values):
+    return Epoch(*values, seconds=9.0)
 
 
 @pytest.fixture
@@ -20,11 +28,12 @@ def rng():
 
 
 def test_logs_have_the_stated_columns_and_rows(tmp_path):
-    with RunFolder(tmp_path / "new" / "folder", "val", "float32") as folder:
-        folder.write_epoch(0, 0, 0.1, 2.3, 0.1, 2.4, 0.125)
-        folder.write_steps(1, 1, [2.25, 2.0])
-        folder.write_steps(1, 3, [1.5])
-        folder.write_epoch(1, 3, 0.1, 2.1, 0.2, 2.2, 0.25)
+    with RunFolder(tmp_path / "new" / "folder", {}) as folder:
+        folder.open_logs("val", "float32")
+        folder.write(epoch(0, 0, 0.1, 2.3, 0.1, 2.4, 0.125))
+        folder.write(Steps(1, 1, [2.25, 2.0]))
+        folder.write(Steps(1, 3, [1.5]))
+        folder.write(epoch(1, 3, 0.1, 2.1, 0.2, 2.2, 0.25))
     assert (folder.path / "steps.csv").read_text() == "step,epoch,loss\n1,1,2.25\n2,1,2\n3,1,1.5\n"
     assert (folder.path / "epochs.csv").read_text() == (
         "epoch,step,lr,train_loss,train_accuracy,val_loss,val_accuracy\n"
@@ -36,10 +45,11 @@ def test_logs_have_the_stated_columns_and_rows(tmp_path):
 def test_numbers_read_back_as_they_were_written(tmp_path, rng, dtype):
     losses = np.exp(rng.normal(0, 20, 1000)).astype(dtype)
     losses[-2:] = np.inf, np.nan
-    row = (1, 1000, *rng.random(5))
-    with RunFolder(tmp_path, "val", dtype) as folder:
-        folder.write_steps(1, 1, losses.tolist())
-        folder.write_epoch(*row)
+    row = (0, 1000, *rng.random(5))
+    with RunFolder(tmp_path, {}) as folder:
+        folder.open_logs("val", dtype)
+        folder.write(Steps(1, 1, losses.tolist()))
+        folder.write(epoch(*row))
     written = np.genfromtxt(tmp_path / "steps.csv", delimiter=",", names=True)
     np.testing.assert_array_equal(written["loss"].astype(dtype), losses)
     np.testing.assert_array_equal(written["step"], np.arange(1, 1001))
@@ -47,50 +57,52 @@ def test_numbers_read_back_as_they_were_written(tmp_path, rng, dtype):
 
 
 def test_logs_can_be_read_after_every_epoch(tmp_path):
-    with RunFolder(tmp_path, "val", "float32") as folder:
-        folder.write_steps(1, 1, [1.0])
-        folder.write_epoch(1, 1, 0.1, 1, 1, 1, 1)
-        assert (tmp_path / "steps.csv").read_text().splitlines()[1:] == ["1,1,1"]
-        assert len((tmp_path / "epochs.csv").read_text().splitlines()) == 2
+    with RunFolder(tmp_path, {}) as folder:
+        folder.open_logs("val", "float32")
+        for n in 0, 1:
+            folder.write(Steps(n, n, [1.0]))
+            folder.write(epoch(n, n, 0.1, 1, 1, 1, 1))
+            assert len((tmp_path / "steps.csv").read_text().splitlines()) == n + 2
+            assert len((tmp_path / "epochs.csv").read_text().splitlines()) == n + 2
 
 
-def test_a_run_removes_the_files_of_an_earlier_one_at_its_start(tmp_path, rng):
-    with RunFolder(tmp_path, "val", "float32") as folder:
-        folder.write_steps(1, 1, [1.0])
-        folder.write_checkpoint({}, rng)
-        folder.write_result("finished")
+def test_a_run_that_starts_afresh_removes_the_files_of_an_earlier_one_alone(tmp_path):
+    with RunFolder(tmp_path, {}) as folder:
+        folder.open_logs("val", "float32")
+        folder.write(Steps(1, 1, [1.0]))
+        folder.write_checkpoint(STEP_7)
+    assert {path.name for path in tmp_path.iterdir()} == {*LOGS, "checkpoint.npz", "result.json"}
     (tmp_path / ".checkpoint.npz.0123456789abcdef").touch()  # a run was killed while writing it
-    (tmp_path / "notes.txt").write_text("mine")
-    with RunFolder(tmp_path, "test", "float32"):
-        assert {path.name for path in tmp_path.iterdir()} == {*LOGS, "notes.txt"}
+    (tmp_path / "old-steps.csv.bak").write_text("mine")
+    with RunFolder(tmp_path, {}, overwrite=True) as folder:
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", "old-steps.csv.bak"}
+        folder.open_logs("test", "float32")
+        folder.write(epoch(0, 0, 0.1, 1, 1, 1, 1))
     assert (tmp_path / "steps.csv").read_text() == "step,epoch,loss\n"
-    assert (tmp_path / "epochs.csv").read_text().endswith("test_loss,test_accuracy\n")
+    columns, _ = (tmp_path / "epochs.csv").read_text().splitlines()
+    assert columns.endswith("test_loss,test_accuracy")
 
 
-def test_a_checkpoint_holds_arrays_numbers_and_a_random_state_to_go_on_from(tmp_path, rng):
+def test_a_checkpoint_holds_arrays_by_name(tmp_path, rng):
     weights = rng.normal(size=(3, 2)).astype(np.float32)
-    with RunFolder(tmp_path, "val", "float32") as folder:
-        folder.write_checkpoint({"weights_0": weights}, rng, epoch=1, step=7)
-    with np.load(tmp_path / "checkpoint.npz") as checkpoint:
-        assert checkpoint["weights_0"].dtype == np.float32
-        np.testing.assert_array_equal(checkpoint["weights_0"], weights)
-        assert (checkpoint["epoch"], checkpoint["step"]) == (1, 7)
-        again = np.random.default_rng(99)
-        again.bit_generator.state = json.loads(str(checkpoint["random_state"]))
-    np.testing.assert_array_equal(again.permutation(100), rng.permutation(100))
+    state = {"weights_0": weights, "step": np.array(7), "random_state": np.array("text")}
+    with RunFolder(tmp_path, {}) as folder:
+        folder.open_logs("val", "float32")
+        folder.write_checkpoint(state)
+    with np.load(tmp_path / "checkpoint.npz", allow_pickle=False) as checkpoint:
+        assert sorted(checkpoint) == sorted([*state, "logs", "config"])
+        for name, array in state.items():
+            assert checkpoint[name].dtype == array.dtype
+            np.testing.assert_array_equal(checkpoint[name], array)
 
 
 def write_checkpoints_for_ever(path):
     """Each holds one number throughout, so that a mixture of two would show."""
-    with RunFolder(path, "val", "float32") as folder:
-        n = 0
-        while True:
-            folder.write_checkpoint(
-                {"weights_0": np.full(100_000, n), "bias_0": np.full(9, n)},
-                np.random.default_rng(0),
-                step=n,
-            )
-            n += 1
+    with RunFolder(path, {}) as folder:
+        folder.open_logs("val", "float32")
+        for n in itertools.count():
+            state = {"weights_0": np.full(100_000, n), "bias_0": np.full(9, n)}
+            folder.write_checkpoint(state | {"step": np.array(n)})
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path, rng):
@@ -102,6 +114,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path, rng):
         )
         process.start()
         while not (path / "checkpoint.npz").exists():
+            assert process.is_alive()
             time.sleep(0.001)
         time.sleep(delay)
         os.kill(process.pid, signal.SIGKILL)
@@ -114,31 +127,34 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path, rng):
     assert max(steps) > 0, "some were killed later than in the first"
 
 
-def test_an_error_while_writing_leaves_the_old_checkpoint(tmp_path, rng, monkeypatch):
-    with RunFolder(tmp_path, "val", "float32") as folder:
-        folder.write_checkpoint({"weights_0": np.ones(3)}, rng)
+def test_an_error_while_writing_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    with RunFolder(tmp_path, {}) as folder:
+        folder.open_logs("val", "float32")
+        folder.write_checkpoint(STEP_7 | {"weights_0": np.ones(3)})
 
         def disk_full(descriptor):
-            raise OSError("No space left on device")
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(os, "fsync", disk_full)
-        with pytest.raises(OSError, match="No space"):
-            folder.write_checkpoint({"weights_0": np.zeros(3)}, rng)
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+            patch.setattr(os, "fsync", disk_full)
+            folder.write_checkpoint(STEP_7 | {"weights_0": np.zeros(3)})
     assert np.load(tmp_path / "checkpoint.npz")["weights_0"].tolist() == [1, 1, 1]
-    assert {path.name for path in tmp_path.iterdir()} == {*LOGS, "checkpoint.npz"}
 
 
 def test_the_result_is_strict_json_with_the_last_epochs_metrics(tmp_path):
-    with RunFolder(tmp_path, "test", "float64") as folder:
-        folder.write_epoch(0, 0, 0.1, 2.3, 0.1, 2.4, 0.1)
-        folder.write_epoch(1, 8, 0.1, float("inf"), 0.1, float("nan"), 0.2)
-        folder.write_result("diverged", config={"seed": 1}, overrides=["seed=1"], seconds=1.5)
+    with RunFolder(tmp_path, {"seed": 1}, ["seed=1"]) as folder:
+        folder.open_logs("test", "float64")
+        folder.write(epoch(0, 0, 0.1, 2.3, 0.1, 2.4, 0.1))
+        folder.write(epoch(1, 8, 0.1, float("inf"), 0.1, float("nan"), 0.2))
+        folder.end("diverged")
     result = json.loads((tmp_path / "result.json").read_text(), parse_constant=pytest.fail)
+    assert result == read_result(tmp_path)
     assert result == result | {
+        "format": 1,
         "status": "diverged",
         "config": {"seed": 1},
         "overrides": ["seed=1"],
-        "seconds": 1.5,
+        "examples_per_second": None,
         "metrics": {
             "epoch": 1,
             "step": 8,
@@ -149,6 +165,28 @@ def test_the_result_is_strict_json_with_the_last_epochs_metrics(tmp_path):
             "test_accuracy": 0.2,
         },
     }
+    assert "error" not in result
+    assert 0 < result["seconds"] < 60
     environment = result["environment"]
     assert {"python", "numpy", "hydra-core", "blas", "cpu", "git_commit"} <= environment.keys()
     assert environment["numpy"] == np.__version__
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (KeyboardInterrupt(), "interrupted", None),
+        (ValueError("too bad"), "failed", "ValueError: too bad"),
+    ],
+    ids=["interrupted", "failed"],
+)
+def test_the_result_tells_how_a_run_ended_early(tmp_path, error, status, words):
+    """The error goes on to whoever started the run. The logs are whole."""
+    with pytest.raises(type(error)), RunFolder(tmp_path, {}) as folder:
+        folder.open_logs("val", "float64")
+        folder.write(Steps(1, 1, [1.0]))
+        assert not (tmp_path / "result.json").exists()
+        raise error
+    result = read_result(tmp_path)
+    assert (result["status"], result.get("error"), result["metrics"]) == (status, words, {})
+    assert (tmp_path / "steps.csv").read_text() == "step,epoch,loss\n1,1,1\n"

@@ -6,13 +6,11 @@ import statistics
 
 import numpy as np
 import pytest
+from examples import PLAIN_SGD
 
-from mlp.data import Block
-from mlp.inputs import Inputs
 from mlp.network import MLP
-from mlp.optimizers import SGD
 from mlp.scalar import Network
-from mlp.steps import PlainSteps, ScalarSteps
+from mlp.training import Learner, ScalarLearner
 
 
 def test_the_worked_example():
@@ -38,22 +36,16 @@ def test_scalar_and_numpy_network_agree_over_200_steps(sizes):
     rng = np.random.default_rng(0)
     network = MLP(sizes, "sigmoid", np.float64)
     network.params[:] = rng.normal(size=network.params.size)
-    twin = Network(sizes)
-    state = network.state()
-    twin.weights = [state[f"weights_{i}"].tolist() for i in range(len(sizes) - 1)]
-    twin.biases = [state[f"bias_{i}"].tolist() for i in range(len(sizes) - 1)]
+    plain, scalar = Learner(network, PLAIN_SGD), ScalarLearner(Network(sizes))
+    scalar.load_state(plain.state())
 
-    labels = rng.integers(0, sizes[-1], 200)
-    block = Block(Inputs.dense(rng.normal(size=(200, sizes[0]))), labels)
+    x, labels = rng.normal(size=(200, sizes[0])), rng.integers(0, sizes[-1], 200)
     lrs = np.linspace(0.5, 0.1, 200)
-    numpy_steps, scalar_steps = PlainSteps(network, SGD()), ScalarSteps(twin)
-    losses = numpy_steps.steps(block, lrs)
-    np.testing.assert_allclose(scalar_steps.steps(block, lrs), losses, rtol=0, atol=1e-10)
-    np.testing.assert_allclose(
-        scalar_steps.logits(block), numpy_steps.logits(block), rtol=0, atol=1e-10
-    )
-    state = scalar_steps.state()
-    for name, expected in numpy_steps.state().items():
+    losses = plain.steps(x, labels, lrs)
+    np.testing.assert_allclose(scalar.steps(x, labels, lrs), losses, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(scalar.logits(x), plain.logits(x), rtol=0, atol=1e-10)
+    state = scalar.state()
+    for name, expected in plain.state().items():
         np.testing.assert_allclose(state[name], expected, rtol=0, atol=1e-10)
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from made_up import CONFIG, error_line, write_run
 
-from analysis import figure, sensitivity
+from analysis import sensitivity
+from analysis.sensitivity import plot_sensitivity
+from analysis.sweep import read_sweep
 
 LRS = (0.01, 0.03, 0.1)
 
@@ -20,25 +22,22 @@ def write_sweep(folder, **values):
                 write_run(path, [2.0] * 3 + [lr + seed / 10], lr=lr, seed=seed, **config)
 
 
-@pytest.fixture
-def pages(monkeypatch):
-    """The figures that are saved."""
-    saved, save = [], figure.save
-    monkeypatch.setattr(figure, "save", lambda page, *args: (saved.append(page), save(page, *args)))
-    return saved
-
-
 def run(folder, *options):
     """The text in the SVG that the command writes."""
     sensitivity.main([str(folder), *options, "--out", str(folder / "a.svg")])
     return re.findall(r"<text[^>]*>([^<]*)</text>", (folder / "a.svg").read_text())
 
 
-def test_dots_are_seeds_and_bars_mean_and_std(tmp_path, pages):
+def draw(folder, *options):
+    """The axes of the figure, without the command."""
+    return plot_sensitivity(read_sweep(folder), *options).axes
+
+
+def test_dots_are_seeds_and_bars_mean_and_std(tmp_path):
     write_sweep(tmp_path, only={})
     text = run(tmp_path, "--x", "lr", "--metric", "val_loss")
     assert {"lr", "val loss (nats)", "n=3", "0.01", "0.03", "0.1"} <= set(text)
-    (axes,) = pages[0].axes
+    (axes,) = draw(tmp_path, "lr", "val_loss")
     assert axes.get_xscale() == "log"
     (bars,) = axes.containers
     finals = np.array(LRS)[:, None] + np.arange(3) / 10 + 0.1
@@ -52,39 +51,39 @@ def test_dots_are_seeds_and_bars_mean_and_std(tmp_path, pages):
     np.testing.assert_allclose(dots.get_ydata(), finals.ravel())
 
 
-def test_a_second_hyperparameter_is_colour(tmp_path, pages):
+def test_a_second_hyperparameter_is_colour(tmp_path):
     write_sweep(tmp_path, small={"batch_size": 16}, large={"batch_size": 32})
     text = run(tmp_path, "--x", "lr")
     assert {"batch_size", "16 (n=3)", "32 (n=3)"} <= set(text)
-    colours = {bars.lines[0].get_color() for bars in pages[0].axes[0].containers}
+    colours = {bars.lines[0].get_color() for bars in draw(tmp_path, "lr")[0].containers}
     assert len(colours) == 2
 
 
-def test_words_stand_side_by_side(tmp_path, pages):
+def test_words_stand_side_by_side(tmp_path):
     models = {name: {"model": CONFIG["model"] | {"activation": name}} for name in ("relu", "tanh")}
     write_sweep(tmp_path, **models)
     assert {"relu", "tanh"} <= set(run(tmp_path, "--x", "model.activation"))
-    assert list(pages[0].axes[0].get_xticks()) == [0, 1]
+    assert list(draw(tmp_path, "model.activation")[0].get_xticks()) == [0, 1]
 
 
-def test_a_value_of_which_no_run_counts_is_a_cross_and_a_gap(tmp_path, pages):
+def test_a_value_of_which_no_run_counts_is_a_cross_and_a_gap(tmp_path):
     write_sweep(tmp_path, only={})
     write_run(tmp_path / "bad", [2.0] * 4, status="diverged", lr=1.0)
     text = run(tmp_path, "--x", "lr")
     assert "n=0-3" in text and "bad: diverged" in text
-    (axes,) = pages[0].axes
+    (axes,) = draw(tmp_path, "lr")
     (cross,) = (line for line in axes.lines if line.get_marker() == "x")
     assert list(cross.get_xdata()) == [1.0]
     assert axes.get_xlim()[1] > 1
     assert np.isnan(axes.containers[0].lines[0].get_ydata()[-1])
 
 
-def test_two_hyperparameters_are_a_heat_map(tmp_path, pages):
+def test_two_hyperparameters_are_a_heat_map(tmp_path):
     write_sweep(tmp_path, small={"batch_size": 16}, large={"batch_size": 32})
     write_run(tmp_path / "bad", [2.0] * 4, status="failed", lr=0.1, batch_size=32, seed=3)
     write_run(tmp_path / "worse", [2.0] * 4, status="failed", lr=9.0, batch_size=16)
     text = run(tmp_path, "--x", "lr,batch_size")
-    axes = pages[0].axes[0]
+    axes = draw(tmp_path, ["lr", "batch_size"])[0]
     grid = axes.images[0].get_array()
     assert grid.shape == (2, 4)
     np.testing.assert_allclose(grid[:, :3], np.tile(0.8 - np.array(LRS), (2, 1)))
@@ -94,7 +93,7 @@ def test_two_hyperparameters_are_a_heat_map(tmp_path, pages):
 
 
 @pytest.mark.parametrize("x", ["lr", "lr,batch_size"])
-def test_a_third_hyperparameter_makes_panels_of_heat_maps(tmp_path, pages, x):
+def test_a_third_hyperparameter_makes_panels_of_heat_maps(tmp_path, x):
     values = {
         f"{size}{epochs}": {"batch_size": size, "epochs": epochs}
         for size in (16, 32)
@@ -103,7 +102,7 @@ def test_a_third_hyperparameter_makes_panels_of_heat_maps(tmp_path, pages, x):
     write_sweep(tmp_path, **values)
     text = run(tmp_path, "--x", x)
     assert {"epochs=1", "epochs=2"} <= set(text)
-    assert [len(axes.images) for axes in pages[0].axes[:2]] == [1, 1]
+    assert [len(axes.images) for axes in draw(tmp_path, x.split(","))[:2]] == [1, 1]
 
 
 def test_the_figure_has_a_name_of_its_own(tmp_path, capsys):

@@ -9,6 +9,8 @@ import scipy.stats
 from made_up import error_line, write_run
 
 from analysis import table
+from analysis.sweep import read_sweep
+from mlp.errors import UserError
 
 LRS = (0.01, 0.1, 1.0)
 FINAL = np.array([[0.5, 0.4, 0.3], [0.2, 0.25, 0.15], [0.9, 0.2, 0.45]])  # final train_loss
@@ -101,6 +103,15 @@ def test_the_test_set_marks_no_best(tmp_path, capsys):
     assert list(got) == ["0.1", "0.2"]
     assert {row["best"] for row in got.values()} == {"False"}
     assert got["0.1"]["test_accuracy_mean"] == "0.8"
+
+
+def test_the_table_is_a_frame_for_python(sweep):
+    table = read_sweep(sweep).table(metric="val_loss", baseline="lr=0.1")
+    assert list(table.index) == ["lr=0.1", "lr=0.01", "lr=1.0"]
+    assert table.loc["lr=0.1", "train_loss_mean"] == FINAL[1].mean()
+    assert table.loc["lr=0.01", "pairs"] == 3
+    with pytest.raises(UserError, match=r"^metric: unknown 'loss'; did you mean val_loss"):
+        read_sweep(sweep).table("loss")
 
 
 def test_text(sweep, capsys):
