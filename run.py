@@ -32,7 +32,6 @@ from mlp.run_folder import NOTES
 from mlp.settings import describe, tree_of, unknown_key
 from sweeps import checked_by
 
-
 IS_1_3 = hydra.__version__.startswith("1.3")  # Hydra 1.4 retires what 1.3 must be told
 BASE = {"version_base": "1.3"} if IS_1_3 else {}
 register = OmegaConf.register_new_resolver if IS_1_3 else OmegaConf.register_resolver
