@@ -6,8 +6,10 @@ about the groups and about the runs that count.
 """
 
 import difflib
+import json
 import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +20,7 @@ from tqdm import tqdm
 
 from analysis.runs import EPOCH_METRICS, label, read_run, several
 from mlp.errors import UserError
-from mlp.run_folder import Damaged
+from mlp.run_folder import COMING, Damaged
 
 # These keys do not change what a run computes. `name` is the sweep's folder: because it stands
 # here, equal runs of several sweeps are one group.
@@ -168,6 +170,12 @@ def find_runs(folders):
                 subfolders.clear()
                 continue
             seen.add(os.path.realpath(path))
+            if COMING in files:
+                with suppress(OSError, ValueError):  # the sweep has just ended
+                    names = json.loads(Path(path, COMING).read_text())
+                    n = sum(not Path(path, run).is_dir() for run in names)
+                    what = f"{n} of its {len(names)} runs are still to come"
+                    findings += [Finding(os.path.basename(path), what)] if n else []
             if ".hydra" in subfolders or {"result.json", "steps.csv", "epochs.csv"} & set(files):
                 runs[os.path.basename(path) if name == "." else name] = Path(path)
                 subfolders.clear()  # a run holds no runs

@@ -31,6 +31,7 @@ FORMAT = 1  # what result.json says under "format"; without that key it is 0, an
 DONE = "finished", "diverged"
 ENDED = *DONE, "interrupted", "failed"
 LOGS = "steps.csv", "epochs.csv"
+COMING = ".runs.json"  # beside run folders: the names of a sweep's, while some have not begun
 CHECKPOINTS = "checkpoint.npz", "checkpoint-before.npz"
 NOTES = ".hydra/config.yaml", ".hydra/overrides.yaml", ".hydra/hydra.yaml"
 # All that is ever removed. result.json goes first: without it, the rest is a run that has not ended

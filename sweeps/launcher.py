@@ -1,16 +1,19 @@
 """A sweep: see what its folders hold, then refuse, skip or run, and tell how it went."""
 
 import contextlib
+import json
 import os
 import signal
 import sys
 import threading
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlp.config import SWITCHES, difference
 from mlp.errors import UserError
-from mlp.run_folder import DONE, ENDED, clear
+from mlp.files import whole_file
+from mlp.run_folder import COMING, DONE, ENDED, clear
 from sweeps import worker
 from sweeps.jobs import Job, Jobs
 from sweeps.report import Report, say
@@ -103,7 +106,8 @@ class Sweep:
             except OSError as error:
                 place = os.path.relpath(parent)
                 raise UserError(f"can't make {place}: {error.strerror}: {error.filename}") from None
-        return self.drive(Listed(todo), fail_fast, skipped=counts["skip"])
+        with coming([one.job.folder for one in plans] if todo else []):
+            return self.drive(Listed(todo), fail_fast, skipped=counts["skip"])
 
     @property
     def program(self):
@@ -170,6 +174,25 @@ class Listed:
 
     def ended(self, job, word, found):
         return word
+
+
+@contextlib.contextmanager
+def coming(folders):
+    """Lists the runs of a sweep beside them, until all have begun: for those who look on."""
+    lists = {}
+    for folder in map(Path, folders):
+        lists.setdefault(folder.parent / COMING, []).append(folder.name)
+    for path, names in lists.items():
+        with contextlib.suppress(OSError, ValueError):  # of an earlier sweep that was stopped
+            names += json.loads(path.read_text())
+        with whole_file(path, durable=False) as file:
+            file.write(json.dumps(sorted(set(names))).encode())
+    try:
+        yield
+    finally:
+        for path, names in lists.items():
+            if all((path.parent / name).is_dir() for name in names):
+                path.unlink(missing_ok=True)
 
 
 def plan(job, overwrite, queued=None):

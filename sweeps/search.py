@@ -204,7 +204,8 @@ class Search:
             return
         todo = []
         for one in plans:
-            if one.word in ("skip", "leave"):
+            is_ours = one.job.folder in self._runs  # for another trial: `ended` will tell
+            if one.word in ("skip", "leave") and not is_ours:
                 self._count(trial, one.found.word, one.found)
             else:
                 todo.append(one.job)

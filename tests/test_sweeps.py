@@ -163,7 +163,7 @@ class Sweep:
 
     def runs(self):
         """What every folder tells, by its name."""
-        found = self.folder.glob("out/*/*")
+        found = self.folder.glob("out/*/*/")
         return {path.name: state.read_state(path).word for path in sorted(found)}
 
 
@@ -617,6 +617,24 @@ def test_another_config_name_is_the_one_that_is_checked(tmp_path):
     assert one.code == 0
     configs = [result(path)["config"] for path in tmp_path.glob("outputs/some/*")]
     assert [config["lr"] for config in configs] == [0.25, 0.25]
+
+
+def test_the_table_says_how_many_runs_are_still_to_come(tmp_path):
+    asked = [*SMALL, "epochs=20", "seed=range(6)", "name=some", "launcher=serial"]
+    one = Sweep(tmp_path, *asked, program=ROOT / "run.py")
+    wait_for(lambda: list(tmp_path.glob("outputs/some/*/result.json")))
+    one.process.kill()
+    one.finish()
+    command = [sys.executable, "-m", "analysis.table", tmp_path / "outputs/some"]
+
+    def table():
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    n_begun = len(list(tmp_path.glob("outputs/some/*/")))
+    assert f"note: some: {6 - n_begun} of its 6 runs are still to come\n" in table().stderr
+    assert run_py(tmp_path, *asked).code == 0
+    assert table().stderr == ""
+    assert not list(tmp_path.glob("outputs/some/.*"))
 
 
 @pytest.mark.slow
