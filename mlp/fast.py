@@ -22,12 +22,13 @@ from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 
 from mlp.data import MOST_ROWS, Batches
-from mlp.network import product_for
+from mlp.network import MLP, product_for
 from mlp.training import Learner, in_batches, one_by_one
 
 RARE = 1 / 8  # a number costs a sparse product about 8 times what it costs a dense one
@@ -51,13 +52,14 @@ def is_plain_descent(optimizer):
 
     We ask the optimizer itself: it must need no memory, and do so to gradients of all sizes.
     """
-    grads, lr = np.resize([1, -1], 31) * np.logspace(-30, 30, 31), 0.125
-    params = np.linspace(-1, 1, 31) * grads  # of the same sizes, so that every change shows
-    if optimizer.start(params):
+    network, lr = MLP([30, 1], dtype=float), 0.125
+    network.grads[:] = np.resize([1, -1], 31) * np.logspace(-30, 30, 31)
+    network.params[:] = np.linspace(-1, 1, 31) * network.grads  # so that every change shows
+    if optimizer.start(network):
         return False
-    expected = params - lr * grads
-    optimizer.update(params, grads, lr, {})
-    return np.array_equal(params, expected)
+    expected = network.params - lr * network.grads
+    optimizer.update(network, lr, {})
+    return np.array_equal(network.params, expected)
 
 
 def rare_features(dataset):
@@ -107,8 +109,8 @@ class LookaheadLearner(SplitLearner):
     def __init__(self, network, optimizer, rare):
         super().__init__(network, optimizer, rare)
         self.rest, n_first = network.layers[1:], (network.sizes[0] + 1) * network.sizes[1]
-        self.rest_params = network.params[..., n_first:]
-        self.rest_grads = network.grads[..., n_first:]
+        params, grads = network.params[..., n_first:], network.grads[..., n_first:]
+        self.behind = SimpleNamespace(params=params, grads=grads)  # all that plain descent needs
 
     def steps(self, x, labels, lrs):
         n_steps, size = len(lrs), labels.shape[-1] // len(lrs)
@@ -134,7 +136,7 @@ class LookaheadLearner(SplitLearner):
             for layer in reversed(self.rest):
                 grad = layer.backward(grad)
             np.multiply(grad, minus_lr, out=change)
-            self.optimizer.update(self.rest_params, self.rest_grads, lr, self.memory)
+            self.optimizer.update(self.behind, lr, self.memory)
         self.first.add(changes)
         return self.mean_losses(logits, labels, n_steps)
 

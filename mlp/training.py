@@ -16,7 +16,7 @@ class Learner:
 
     def __init__(self, network, optimizer):
         self.network, self.optimizer = network, optimizer
-        self.memory = optimizer.start(network.params)
+        self.memory = optimizer.start(network)
         self.dtype = network.params.dtype
         self.loss = SoftmaxCrossEntropy(network.layers[-1].bias)
 
@@ -27,7 +27,7 @@ class Learner:
         """
         logits = self.network.forward(x)
         self.network.backward(self.loss.gradient(logits, targets))
-        self.optimizer.update(self.network.params, self.network.grads, lr, self.memory)
+        self.optimizer.update(self.network, lr, self.memory)
         return logits
 
     def steps(self, x, labels, lrs):

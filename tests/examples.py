@@ -4,7 +4,7 @@ import numpy as np
 
 from mlp.data import Dataset
 from mlp.network import MLP
-from mlp.optimizers import SGD, Adam
+from mlp.optimizers import SGD, Adam, Muon
 from mlp.schedules import Constant, Cosine, Linear, OneCycle
 from mlp.training import Epoch, Learner, Steps, Training
 
@@ -16,6 +16,7 @@ OPTIMIZERS = {
     "weight decay": SGD(momentum=0.0, nesterov=False, weight_decay=0.01),
     "adam": Adam(beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0),
     "adam with weight decay": Adam(beta1=0.8, beta2=0.99, eps=1e-4, weight_decay=0.1),
+    "muon": Muon(momentum=0.9, weight_decay=0.01),
 }
 SCHEDULES = {
     "constant": Constant(),

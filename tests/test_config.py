@@ -150,13 +150,13 @@ model.activation [mlp]: one of sigmoid, tanh, relu, leaky_relu
 model.init [mlp,scalar]: one of normal, glorot, he
 model.init_std [mlp,scalar]: null or a number > 0
 model.fast [mlp]: true or false
-optimizer.momentum [sgd]: a number >= 0 and < 1
+optimizer.momentum [sgd,muon]: a number >= 0 and < 1
 optimizer.nesterov [sgd]: true or false
 optimizer.weight_decay [sgd]: a number >= 0
 optimizer.beta1 [adam]: a number >= 0 and < 1
 optimizer.beta2 [adam]: a number >= 0 and < 1
 optimizer.eps [adam]: a number > 0
-optimizer.weight_decay [adam]: a number >= 0
+optimizer.weight_decay [adam,muon]: a number >= 0
 schedule.warm_up [one_cycle]: a number > 0 and < 1
 """
 

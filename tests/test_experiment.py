@@ -108,7 +108,7 @@ def test_make_config_says_what_the_command_line_says(settings, overrides):
 
 def test_a_group_without_a_choice_and_an_experiment_are_refused():
     assert (
-        "optimizer must be one of adam, sgd, got None"
+        "optimizer must be one of adam, muon, sgd, got None"
         in complaint(lambda: make_config(optimizer=None))[1]
     )
     assert complaint(lambda: make_config(experiment="mnist"))[1].startswith(

@@ -126,8 +126,9 @@ def test_rare_features_are_those_of_data_without_offset_and_of_one_scale(offset,
 class Clips(SGD):
     most = 1.0
 
-    def update(self, params, grads, lr, memory):
-        super().update(params, grads.clip(-self.most, self.most), lr, memory)
+    def update(self, network, lr, memory):
+        network.grads.clip(-self.most, self.most, out=network.grads)
+        super().update(network, lr, memory)
 
 
 class ClipsLarge(Clips):
@@ -135,45 +136,48 @@ class ClipsLarge(Clips):
 
 
 class DropsSmall(SGD):
-    def update(self, params, grads, lr, memory):
-        super().update(params, np.where(np.abs(grads) < 1e-20, 0, grads), lr, memory)
+    def update(self, network, lr, memory):
+        network.grads[np.abs(network.grads) < 1e-20] = 0
+        super().update(network, lr, memory)
 
 
 class Decays(SGD):
-    def update(self, params, grads, lr, memory):
-        params *= 1 - 0.01 * lr
-        super().update(params, grads, lr, memory)
+    def update(self, network, lr, memory):
+        network.params[...] *= 1 - 0.01 * lr
+        super().update(network, lr, memory)
 
 
 class Remembers(SGD):
     """It counts. Its first update is a plain one."""
 
-    def start(self, params):
+    def start(self, network):
         return {"updates": np.zeros((), int)}
 
-    def update(self, params, grads, lr, memory):
+    def update(self, network, lr, memory):
         memory["updates"] += 1
-        super().update(params, grads, lr / memory["updates"] ** 0.5, memory)
+        super().update(network, lr / memory["updates"] ** 0.5, memory)
 
 
 class Centres(SGD):
-    def update(self, params, grads, lr, memory):
-        super().update(params, grads - grads.mean(axis=-1, keepdims=True), lr, memory)
+    def update(self, network, lr, memory):
+        network.grads[...] -= network.grads.mean(axis=-1, keepdims=True)
+        super().update(network, lr, memory)
 
 
 class Signs(SGD):
-    def update(self, params, grads, lr, memory):
-        super().update(params, np.sign(grads), lr, memory)
+    def update(self, network, lr, memory):
+        np.sign(network.grads, out=network.grads)
+        super().update(network, lr, memory)
 
 
 class SlowsDown(SGD):
-    def update(self, params, grads, lr, memory):
-        super().update(params, grads, lr * lr, memory)
+    def update(self, network, lr, memory):
+        super().update(network, lr * lr, memory)
 
 
 class SameAsSGD(SGD):
-    def update(self, params, grads, lr, memory):
-        params += -lr * grads
+    def update(self, network, lr, memory):
+        network.params[...] += -lr * network.grads
 
 
 CHANGED = [Clips, ClipsLarge, DropsSmall, Decays, Remembers, Centres, Signs, SlowsDown]

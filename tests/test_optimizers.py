@@ -1,5 +1,7 @@
 """Optimizers by hand and against PyTorch's; schedules at points where their values are known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from examples import OPTIMIZERS, SCHEDULES
@@ -7,7 +9,7 @@ from examples import OPTIMIZERS, SCHEDULES
 import mlp.optimizers
 import mlp.schedules
 from mlp.network import MLP
-from mlp.optimizers import SGD, Adam
+from mlp.optimizers import SGD, Adam, Muon, orthogonal
 from mlp.schedules import OneCycle
 from mlp.training import Learner
 
@@ -34,11 +36,12 @@ def made(cls, **settings):
     ids=["sgd", "momentum", "nesterov", "weight decay", "adam", "adam with weight decay"],
 )
 def test_two_steps_by_hand(optimizer, expected):
-    params = np.array([1.0])
-    memory = optimizer.start(params)
+    network = SimpleNamespace(params=np.array([1.0]), grads=np.zeros(1))
+    memory = optimizer.start(network)
     for _ in range(2):
-        optimizer.update(params, np.array([0.5]), 0.1, memory)
-    assert params[0] == pytest.approx(expected, rel=1e-7)
+        network.grads[0] = 0.5
+        optimizer.update(network, 0.1, memory)
+    assert network.params[0] == pytest.approx(expected, rel=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -99,22 +102,52 @@ def test_200_steps_equal_those_of_pytorch(torch, cls, options, torch_name, torch
         np.testing.assert_allclose(named[f"bias_{i}"], bias, rtol=0, atol=1e-10)
 
 
+@pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5), (1, 6), (2, 3, 8, 5)])
+def test_a_step_of_muon_keeps_the_singular_vectors_and_makes_the_values_about_1(shape):
+    matrix = np.random.default_rng(0).standard_normal(shape)
+    u, _, v = np.linalg.svd(matrix, full_matrices=False)
+    inner = u.mT @ orthogonal(matrix) @ v.mT
+    values = np.diagonal(inner, axis1=-2, axis2=-1)
+    assert ((values > 0.6) & (values < 1.3)).all()
+    np.testing.assert_allclose(inner - values[..., None] * np.eye(values.shape[-1]), 0, atol=1e-8)
+
+
+def test_muon_takes_no_step_without_a_gradient():
+    assert not orthogonal(np.zeros((3, 4), np.float32)).any()
+
+
+def test_two_steps_of_muon_by_hand():
+    network, optimizer = MLP([1, 1], dtype=np.float64), Muon(momentum=0.5, weight_decay=0.1)
+    network.params[:] = 2.0, -3.0
+    memory, one = optimizer.start(network), orthogonal(np.ones((1, 1)))[0, 0]
+    for _ in range(2):  # any gradient of one entry has the same step, up to its sign
+        network.grads[:] = 4.0, -1e-3
+        optimizer.update(network, 0.1, memory)
+    np.testing.assert_allclose(memory["velocity"], [6.0, -1.5e-3])
+    expected = [(w * 0.99 - s * 0.1 * one) * 0.99 - s * 0.1 * one for w, s in ((2, 1), (-3, -1))]
+    np.testing.assert_allclose(network.params, expected)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimizer_remembers_nothing_itself(name):
     """Memory and parameters change in place, for each network by itself; lr may be an array."""
     optimizer, rng = OPTIMIZERS[name], np.random.default_rng(0)
-    params, grads = rng.normal(size=(2, 3, 5)).astype(np.float32)
+    stack, alone = MLP([3, 2, 4], stack=(3,)), [MLP([3, 2, 4]) for _ in range(3)]
+    params, grads = rng.normal(size=(2, *stack.params.shape)).astype(np.float32)
     lrs = np.array([[0.1], [0.2], [0.4]], np.float32)
-    alone = [row.copy() for row in params]
-    memory, memories = optimizer.start(params), [optimizer.start(row) for row in alone]
-    arrays = params, *memory.values()
+    for network, own in zip((stack, *alone), (params, *params), strict=True):
+        network.params[...] = own
+    memory, memories = optimizer.start(stack), [optimizer.start(network) for network in alone]
+    arrays = list(memory.values())
     for _ in range(3):
-        optimizer.update(params, grads.copy(), lrs, memory)
-        for i, (row, own) in enumerate(zip(alone, memories, strict=True)):
-            optimizer.update(row, grads[i].copy(), lrs[i, 0], own)
-    assert all(array is same for array, same in zip(memory.values(), arrays[1:], strict=True))
-    for i, (row, own) in enumerate(zip(alone, memories, strict=True)):
-        np.testing.assert_array_equal(params[i], row)
+        stack.grads[...] = grads
+        optimizer.update(stack, lrs, memory)
+        for i, (network, own) in enumerate(zip(alone, memories, strict=True)):
+            network.grads[...] = grads[i]
+            optimizer.update(network, lrs[i, 0], own)
+    assert all(array is same for array, same in zip(memory.values(), arrays, strict=True))
+    for i, (network, own) in enumerate(zip(alone, memories, strict=True)):
+        np.testing.assert_array_equal(stack.params[i], network.params)
         for key, array in own.items():
             assert array.dtype == memory[key].dtype
             np.testing.assert_array_equal(memory[key][i] if array.ndim else memory[key], array)

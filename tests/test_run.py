@@ -339,7 +339,7 @@ def assert_refused(one, line):
             "unknown key model.hiden_sizes; did you mean model.hidden_sizes?",
         ),
         ("optimizer.beta1=0.9", "optimizer.beta1 belongs to optimizer=adam"),
-        ("optimizer=sgdd", "optimizer must be one of adam, sgd, got 'sgdd'"),
+        ("optimizer=sgdd", "optimizer must be one of adam, muon, sgd, got 'sgdd'"),
         ("model=null", "a group needs a choice, such as model=mlp"),
         ("name=../elsewhere", "name must be a folder below outputs/"),
         ("experiment=nmist", "experiment must be one of "),
@@ -347,7 +347,7 @@ def assert_refused(one, line):
         ("model=scalar batch_size=2", "model=scalar trains on one example at a time"),
         ("-m lr=0.1,-1", "lr must be a number > 0, got -1"),
         ("-m seed=0,1 +lrr=0.1,1", "unknown key lrr; did you mean lr?"),
-        ("-m seed=0,1 optimizer=sgd,sgdd", "optimizer must be one of adam, sgd, got 'sgdd'"),
+        ("-m seed=0,1 optimizer=sgd,sgdd", "optimizer must be one of adam, muon, sgd, got 'sgdd'"),
     ],
 )
 def test_what_is_wrong_on_the_command_line_is_said_in_one_line(tmp_path, arguments, line):

@@ -119,7 +119,7 @@ def test_a_bad_option_takes_one_line(options, line):
     [
         ("lr=interval(-1,1)", "lr must be a number > 0, got -1.0"),
         ("lrr=interval(0,1)", "unknown key lrr; did you mean lr?"),
-        ("optimizer=choice(sgd,adamm)", "optimizer must be one of adam, sgd"),
+        ("optimizer=choice(sgd,adamm)", "optimizer must be one of adam, muon, sgd"),
         (f"{LR} dataset.normalize=none,unit name=${{dataset.normalize}}", "needs one folder"),
         (f"{LR} overwrite=true", "a search can't be overwritten: choose another name="),
         ("sweeper=grid lr=interval(0,1)", "lr=interval(0,1) is for sweeper=optuna; a grid takes"),

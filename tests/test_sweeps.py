@@ -601,8 +601,8 @@ def test_what_hydra_can_say_in_a_sweep_is_understood(tmp_path):
     one = run_py(tmp_path, *SMALL, "optimizer=glob(*)", "name=${hydra:runtime.choices.optimizer}")
     assert (one.code, one.err) == (0, "")
     found = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("outputs/*/*")}
-    assert len(found) == 2
-    assert {path.split("/")[1] for path in found} == {"adam", "sgd"}
+    assert len(found) == 3
+    assert {path.split("/")[1] for path in found} == {"adam", "muon", "sgd"}
 
 
 def test_another_config_name_is_the_one_that_is_checked(tmp_path):
