@@ -11,27 +11,21 @@ import hashlib
 import math
 import mmap
 import os
-import socket
 import struct
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 import numpy as np
-from tqdm import tqdm
 
-from mlp.errors import UserError
+from mlp.errors import Unusable, UserError
 from mlp.files import whole_file
 
 NUM_CLASSES = 10
 NUM_VAL = 5_000  # the last of the 60,000 training images
-SILENCE = 20  # seconds without a byte, after which a mirror is given up
 
 SHAPES = {
     "train-images": (60_000, 28, 28),
@@ -119,10 +113,6 @@ class IdxFile:
         return len(self.header) + math.prod(self.shape)
 
 
-class Unusable(Exception):
-    """In a few words, why a file or a mirror's answer won't do."""
-
-
 def read(source, part):
     shape = SHAPES[part]
     file = IdxFile(f"{part}-idx{len(shape)}-ubyte", shape, source.sha256[part])
@@ -155,6 +145,8 @@ def find(source, file):
 
 def downloaded(source, file, folder):
     """The content from the first mirror that has it whole; NAME.gz is kept in the folder."""
+    from mlp.download import download  # the modules behind it take 10 ms, and few runs need them
+
     path = folder / f"{file.name}.gz"
     failures = []
     for mirror in source.mirrors:
@@ -172,31 +164,6 @@ def downloaded(source, file, folder):
         f"dataset={source.name}: {path.name} is not in {folder} and could not be downloaded "
         f"({'; '.join(dict.fromkeys(failures))}); put the four files there or set MLP_DATA_DIR"
     )
-
-
-def download(url, most):
-    """The body at url, with a progress bar; Unusable when it can't be had in `most` bytes."""
-    body = bytearray()
-    try:
-        with (
-            urlopen(url, timeout=SILENCE) as response,
-            tqdm(desc=Path(url).name, total=response.length, unit="B", unit_scale=True) as bar,
-        ):
-            while chunk := response.read1(1 << 16):
-                body += chunk
-                bar.update(len(chunk))
-                if len(body) > most:
-                    raise Unusable(f"sends more than {most:,} bytes")
-    except HTTPError as error:
-        raise Unusable(f"HTTP {error.code}") from error
-    except HTTPException as error:
-        raise Unusable("no proper HTTP answer") from error
-    except OSError as error:
-        cause = getattr(error, "reason", error)  # urlopen wraps what the socket said
-        if isinstance(cause, socket.gaierror):  # not even a name server
-            raise Unusable("no network") from error
-        raise Unusable(getattr(cause, "strerror", None) or str(cause)) from error
-    return body
 
 
 def unpacked(packed, file):

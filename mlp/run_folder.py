@@ -279,16 +279,13 @@ def cpu_name():
 @functools.cache
 def git_state():
     """Commit of this program and whether its files differ from it; null outside a checkout."""
-
-    def git(*arguments):
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
+    command = ["git", "-C", str(Path(__file__).parent), "status", "--porcelain=v2", "--branch"]
     try:
-        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain")
-        return {"git_commit": commit, "git_dirty": bool(changes)}
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return {"git_commit": None, "git_dirty": None}
+    commit, *rest = done.stdout.splitlines()  # "# branch.oid COMMIT", and a line for each change
+    return {"git_commit": commit.split()[-1], "git_dirty": any(line[0] != "#" for line in rest)}
 
 
 class Damaged(UserError):

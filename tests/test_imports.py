@@ -8,7 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [  # a module of mlp imports from floors below its own alone
     {"errors", "files", "network", "scalar"},
-    {"mnist", "settings"},
+    {"download", "settings"},
+    {"mnist"},
     {"data", "optimizers", "schedules"},
     {"config", "training"},
     {"fast", "run_folder"},

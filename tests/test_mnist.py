@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlp import mnist
+from mlp import download, mnist
 from mlp.errors import UserError
 
 SHAPES = {
@@ -415,7 +415,7 @@ def test_default_folder_is_data_where_the_command_is_run(
 @pytest.mark.parametrize(("fault", "words"), FAULTS.values(), ids=FAULTS)
 def test_faulty_mirror(folder, cache, start_mirror, use_mirrors, monkeypatch, fault, words):
     if fault is stall:
-        monkeypatch.setattr(mnist, "SILENCE", 0.1)
+        monkeypatch.setattr(download, "SILENCE", 0.1)
     bad, good = start_mirror(fault), start_mirror()
 
     use_mirrors(bad.url)

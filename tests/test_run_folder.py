@@ -6,11 +6,14 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import mlp
 from mlp.run_folder import RunFolder, read_result
 from mlp.training import Epoch, Steps
 
@@ -169,6 +172,11 @@ def test_the_result_is_strict_json_with_the_last_epochs_metrics(tmp_path):
     assert 0 < result["seconds"] < 60
     environment = result["environment"]
     assert {"python", "numpy", "hydra-core", "blas", "cpu", "git_commit"} <= environment.keys()
+    git = ["git", "-C", str(Path(mlp.__file__).parent)]
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+    changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+    known = (head.stdout.strip(), changes.stdout != "") if head.returncode == 0 else (None, None)
+    assert (environment["git_commit"], environment["git_dirty"]) == known
     assert environment["numpy"] == np.__version__
 
 
