@@ -4,14 +4,13 @@ The figure shows class counts and values. If the data are images, it shows some 
 there are two features, it shows the points. With a network it also shows its predictions.
 """
 
-from math import isqrt
 from pathlib import Path
 from textwrap import fill
 
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 from analysis import command, figure, predictions
 from analysis.predictions import HELD_OUT
@@ -20,8 +19,9 @@ from mlp.data import DATASETS
 from mlp.errors import UserError
 from mlp.experiment import make_config
 
-IMAGES = ("mnist", "fashion_mnist", "digits")
-NAMES = [*(source.name for source in DATASETS if source.name != "npz"), "FILE.npz"]
+FILES = {".npz": "npz", ".csv": "csv"}  # a file's kind, by its name
+NAMES = [source.name for source in DATASETS if source.name not in FILES.values()]
+NAMES += [f"FILE{kind}" for kind in FILES]
 WIDTH = 7  # inches: both columns of a two-column page
 SAMPLE = 2_000  # examples drawn as points or counted in a histogram; more would show no more
 PER_CLASS = 20  # images of each class
@@ -56,7 +56,7 @@ def main(argv=None):
                 f"classes; {name} has {shape[0]} and {shape[1]}"
             )
         print(f"{name}: {describe(dataset)}")
-        page = plot_dataset(dataset, network, name in IMAGES)
+        page = plot_dataset(dataset, network)
         title = f"{Path(name).name}, run {Path(run).resolve().name}" if run else Path(name).name
         page.suptitle(fill(title, 100), size=9)
         page.savefig(path)
@@ -67,9 +67,9 @@ def main(argv=None):
 
 
 def default_settings(name):
-    """The settings of a dataset by name or FILE.npz. Raises UserError."""
-    if name.endswith(".npz"):
-        return make_config(dataset={"name": "npz", "path": name}).dataset
+    """The settings of a dataset by name, or of a file. Raises UserError."""
+    if kind := FILES.get(Path(name).suffix):
+        return make_config(dataset={"name": kind, "path": name}).dataset
     check_word("name", name, NAMES)
     return make_config(dataset=name).dataset
 
@@ -123,13 +123,14 @@ def describe(dataset):
     """Ranges and counts as text."""
     (low, high), (seen_low, seen_high) = value_ranges(dataset)
     counts = class_counts(dataset)
-    rows = [*enumerate(counts.T), ("all", counts.sum(axis=1))]
+    rows = [*zip(dataset.classes, counts.T, strict=True), ("all", counts.sum(axis=1))]
+    width = max(5, *map(len, dataset.classes))
     return "\n".join(
         [
             f"{dataset.n_features} features, from {low:.4g} to {high:.4g} as stored, "
             f"from {seen_low:.4g} to {seen_high:.4g} as a network sees them",
-            f"class {'training':>10} {HELD_OUT[dataset.held_out_name]:>10}",
-            *(f"{label:>5} {n_train:>10,} {n_rest:>10,}" for label, (n_train, n_rest) in rows),
+            f"{'class':>{width}} {'training':>10} {HELD_OUT[dataset.held_out_name]:>10}",
+            *(f"{name:>{width}} {n_train:>10,} {n_rest:>10,}" for name, (n_train, n_rest) in rows),
         ]
     )
 
@@ -137,17 +138,15 @@ def describe(dataset):
 # From numbers to a figure
 
 
-def plot_dataset(dataset, network=None, images=False):
-    """The Figure of a Dataset and, with a network, of what that makes of it.
-
-    images: the features are the pixels of a square.
-    """
+def plot_dataset(dataset, network=None):
+    """The Figure of a Dataset and, with a network, of what that makes of it."""
     if dataset.n_features == 2:
         page = Figure(figsize=(WIDTH, 4.6))
         left, right = page.subfigures(1, 2, width_ratios=(2, 5))
         draw_overview(left.subplots(3, 1), dataset)
         draw_points(right, dataset, network)
         return page
+    images = len(dataset.shape) == 2
     heights = [1.9] + [3.7] * images + [4.0] * bool(network)
     page = Figure(figsize=(WIDTH, sum(heights)))
     parts = page.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -155,7 +154,7 @@ def plot_dataset(dataset, network=None, images=False):
     if images:
         draw_examples(parts[1], dataset)
     if network:
-        predictions.draw_predictions(parts[-1], dataset, network, images)
+        predictions.draw_predictions(parts[-1], dataset, network)
     return page
 
 
@@ -167,7 +166,7 @@ def draw_overview(three_axes, dataset):
     bars.bar(classes - 0.2, n_train, 0.4, color="0.3", label="training")
     bars.bar(classes + 0.2, n_rest, 0.4, color="0.7", label=HELD_OUT[dataset.held_out_name])
     bars.set(xlabel="class", ylabel="examples")
-    bars.xaxis.set_major_locator(MaxNLocator(12, integer=True))
+    figure.name_classes(bars.xaxis, dataset.classes)
     bars.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
 
     some = dataset.train[0][sample(len(dataset.train[0]))]
@@ -189,16 +188,16 @@ def draw_histogram(axes, values, limits, label):
 def draw_examples(part, dataset):
     """The first images of each class, a row for each."""
     inputs, labels = dataset.train
-    n_classes, side = dataset.n_classes, isqrt(dataset.n_features)
-    cell = side + side // 4
-    grid = np.zeros((n_classes, cell, PER_CLASS, cell), inputs.dtype)
-    for label in range(n_classes):
+    (height, width), margin = dataset.shape, max(dataset.shape) // 4
+    grid = np.zeros((dataset.n_classes, height + margin, PER_CLASS, width + margin), inputs.dtype)
+    for label, row in enumerate(grid):
         images = inputs[np.flatnonzero(labels == label)[:PER_CLASS]]
-        grid[label, :side, : len(images), :side] = images.reshape(-1, side, side).swapaxes(0, 1)
+        row[:height, : len(images), :width] = images.reshape(-1, height, width).swapaxes(0, 1)
     axes = part.subplots()
-    axes.imshow(grid.reshape(n_classes * cell, -1), cmap="gray_r")
+    axes.imshow(grid.reshape(dataset.n_classes * (height + margin), -1), cmap="gray_r")
     axes.set(ylabel="class", title="the first training examples of each class", xticks=[])
-    axes.set_yticks(np.arange(n_classes) * cell + side / 2, range(n_classes))
+    centres = np.arange(dataset.n_classes) * (height + margin) + height / 2
+    axes.set_yticks(centres, dataset.classes)
     axes.tick_params(left=False)
     axes.grid(False)
     axes.spines[:].set_visible(False)
@@ -211,16 +210,17 @@ def draw_points(part, dataset, network):
     points, labels = dataset.normalised(inputs[shown], float), labels[shown]
     styles = figure.group_styles(dataset.n_classes)
     axes = part.subplots()
-    for label, style in enumerate(styles):
+    for label, (name, style) in enumerate(zip(dataset.classes, styles, strict=True)):
         of_class = points[labels == label].T
-        axes.plot(*of_class, **style, ls="none", ms=2, mew=0, label=f"class {label}")
+        axes.plot(*of_class, **style, ls="none", ms=2, mew=0, label=f"class {name}")
     axes.set_aspect("equal")
     axes.grid(False)
-    name = HELD_OUT[dataset.held_out_name] if network else "training"
-    part.suptitle(f"{len(shown):,} of {len(inputs):,} {name} examples", size=8)
+    what = HELD_OUT[dataset.held_out_name] if network else "training"
+    part.suptitle(f"{len(shown):,} of {len(inputs):,} {what} examples", size=8)
     axes.set(xlabel="feature 1, as a network sees it", ylabel="feature 2, as a network sees it")
     if network:
-        predictions.draw_boundary(part, axes, network, [to_rgb(style["color"]) for style in styles])
+        colours = [to_rgb(style["color"]) for style in styles]
+        predictions.draw_boundary(part, axes, network, colours, dataset.classes)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, markerscale=2)
 
 

@@ -10,6 +10,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from analysis.runs import label
 
@@ -41,6 +42,15 @@ def group_styles(n):
 def with_unit(metric):
     """The name of an axis: val_loss is val loss (nats)."""
     return metric.replace("_", " ") + " (nats)" * metric.endswith("loss")
+
+
+def name_classes(axis, classes):
+    """Ticks with the names of classes, where the axis counts them: a dozen at most."""
+    axis.set_major_locator(MaxNLocator(12, integer=True))
+    names = dict(enumerate(classes))
+    axis.set_major_formatter(lambda value, _: names.get(value, ""))
+    if max(map(len, classes)) > 2 and axis.axis_name == "x":
+        axis.set_tick_params(rotation=45)
 
 
 def legend_entry(values, count, style):

@@ -1,13 +1,13 @@
 """What a trained network makes of a dataset: probabilities, confusion, mistakes, boundary."""
 
-from math import ceil, isqrt
+from math import ceil
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
-from matplotlib.ticker import MaxNLocator
 from scipy.special import softmax
 
+from analysis import figure
 from mlp.errors import UserError
 from mlp.network import MLP
 from mlp.run_folder import Damaged, read_checkpoint, read_result
@@ -93,7 +93,7 @@ def confident_mistakes(p, labels):
 # From numbers to a figure
 
 
-def draw_boundary(part, axes, network, colours):
+def draw_boundary(part, axes, network, colours, classes):
     """Where the most probable class changes, and behind it how probable that class is."""
     left, right, bottom, top = edges = [*axes.get_xlim(), *axes.get_ylim()]
     x, y = np.linspace(left, right, 300), np.linspace(bottom, top, 300)
@@ -108,7 +108,9 @@ def draw_boundary(part, axes, network, colours):
     if len(colours) == 2:
         p = np.linspace(0, 1, 256)
         colormap = ListedColormap(tint(np.stack([1 - p, p], axis=-1), colours))
-        part.colorbar(ScalarMappable(cmap=colormap), ax=axes, label="probability of class 1")
+        part.colorbar(
+            ScalarMappable(cmap=colormap), ax=axes, label=f"probability of class {classes[1]}"
+        )
 
 
 def tint(p, colours):
@@ -121,18 +123,19 @@ def tint(p, colours):
     return 1 - 0.4 * certainty * (1 - np.array(colours)[p.argmax(axis=-1)])
 
 
-def draw_predictions(part, dataset, network, images):
+def draw_predictions(part, dataset, network):
     """The confusion matrix on the held-out examples and, of images, the most confident mistakes."""
     p, labels = predict(network, dataset)
     counts = confusion(labels, p.argmax(axis=-1), dataset.n_classes)
-    if images:
+    if len(dataset.shape) == 2:
         part, right = part.subfigures(1, 2)
         worst = confident_mistakes(p, labels)[: np.prod(MISTAKES)]
-        draw_mistakes(right, dataset.held_out[0][worst], labels[worst], p[worst])
-    draw_confusion(part, counts, HELD_OUT[dataset.held_out_name])
+        images = dataset.held_out[0][worst].reshape(-1, *dataset.shape)
+        draw_mistakes(right, images, labels[worst], p[worst], dataset.classes)
+    draw_confusion(part, counts, HELD_OUT[dataset.held_out_name], dataset.classes)
 
 
-def draw_confusion(part, counts, held_out):
+def draw_confusion(part, counts, held_out, classes):
     """Counts (n_classes, n_classes) as text, on shades of their logarithm."""
     axes = part.subplots()
     shades = np.log1p(counts) / np.log1p(counts.max())
@@ -145,17 +148,17 @@ def draw_confusion(part, counts, held_out):
     part.suptitle(f"{right:,} of {n:,} {held_out} examples right: {right / n:.2%}", size=8)
     axes.set(xlabel="predicted class", ylabel="true class")
     for axis in axes.xaxis, axes.yaxis:
-        axis.set_major_locator(MaxNLocator(12, integer=True))
+        figure.name_classes(axis, classes)
     axes.grid(False)
 
 
-def draw_mistakes(part, inputs, labels, p):
-    """Images (n, n_features), each with its true and its predicted class."""
+def draw_mistakes(part, images, labels, p, classes):
+    """Images (n, height, width), each with its true and its predicted class."""
     part.suptitle("the most confident mistakes", size=8)
-    side = isqrt(inputs.shape[1])
     for axes in part.subplots(*MISTAKES).flat:
         axes.axis("off")
-    for axes, image, label, p_classes in zip(part.axes[: len(p)], inputs, labels, p, strict=True):
-        axes.imshow(image.reshape(side, side), cmap="gray_r")
+    for axes, image, label, p_classes in zip(part.axes[: len(p)], images, labels, p, strict=True):
+        axes.imshow(image, cmap="gray_r")
         predicted = p_classes.argmax()
-        axes.set_title(f"true {label}\npredicted {predicted}: {p_classes[predicted]:.1%}", size=6)
+        named = f"true {classes[label]}\npredicted {classes[predicted]}: {p_classes[predicted]:.1%}"
+        axes.set_title(named, size=6)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mlp.errors import UserError
-from mlp.mnist import load_fashion_mnist, load_mnist
+from mlp.mnist import CLOTHES, load_fashion_mnist, load_mnist
+from mlp.own_data import Examples, load_bundled, load_csv, load_npz
 from mlp.settings import setting
 
 
@@ -20,7 +20,8 @@ class Dataset:
 
     train and held_out: (inputs (n, n_features) of any real type, labels (n,) in 0..n_classes-1).
     offset and scale, numbers or arrays (n_features,): a network sees (inputs - offset) * scale.
-    held_out_name: "val", or "test" for the canonical test set.
+    held_out_name: "val", or "test" for the canonical test set. classes: their names, by default
+    the numbers. shape: that of one example as it came; two sides make a picture.
     """
 
     train: tuple
@@ -29,6 +30,11 @@ class Dataset:
     offset: object = 0.0
     scale: object = 1.0
     held_out_name: str = "val"
+    classes: tuple = ()
+    shape: tuple = ()
+
+    def __post_init__(self):
+        self.classes = self.classes or tuple(map(str, range(self.n_classes)))
 
     @property
     def n_features(self):
@@ -59,8 +65,18 @@ class Dataset:
         return (
             f"{len(self.train[0]):,} training and {len(self.held_out[0]):,} "
             f"{words[self.held_out_name]} examples, {self.n_features} features "
-            f"from {low:.3g} to {high:.3g}, {self.n_classes} classes"
+            f"from {low:.3g} to {high:.3g}, {self.n_classes} classes{self.imbalance()}"
         )
+
+    def imbalance(self):
+        """In words, how unevenly the training examples fall into classes; "" if they are even."""
+        counts = np.bincount(self.train[1], minlength=self.n_classes)
+        least, most = counts.min(), counts.max()
+        words = f" of {least:,} to {most:,} training examples" if most > 2 * least else ""
+        if empty := [self.classes[i] for i in np.flatnonzero(counts == 0)]:
+            named = ", ".join(empty[:3]) + f" and {len(empty) - 3:,} more" * (len(empty) > 3)
+            words += f"; no training example of class {named}"
+        return words
 
 
 def normalise(inputs, how):
@@ -131,90 +147,6 @@ def load_synth(num_train=60_000, num_val=10_000, seed=0):
     return (x[:num_train], y[:num_train]), (x[num_train:], y[num_train:]), 2
 
 
-VAL_FRACTION = 0.2  # of a dataset that comes undivided
-
-
-def split(x, y, seed):
-    """A random fifth of the examples becomes the validation set: ((x, y), (x, y))."""
-    order = np.random.default_rng(seed).permutation(len(x))
-    n_val = max(1, round(VAL_FRACTION * len(x)))
-    train, val = order[n_val:], order[:n_val]
-    return (x[train], y[train]), (x[val], y[val])
-
-
-def load_digits(seed=0):
-    """scikit-learn's 1,797 handwritten digits of 8 x 8 pixels from 0 to 16, a fifth held out.
-
-    Returns ((x, y), (x, y), 10): x (n, 64) uint8, y (n,). Raises UserError without scikit-learn.
-    """
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise UserError(
-            "dataset=digits needs scikit-learn; install it with: pip install -e '.[digits]'"
-        ) from error
-    x, y = datasets.load_digits(return_X_y=True)
-    return *split(x.astype(np.uint8), y, seed), 10
-
-
-def load_npz(path, seed=0):
-    """A user's own arrays: x_train (n, ...), y_train (n,), and x_val, y_val or a split by `split`.
-
-    Inputs are flattened to (n, n_features); the classes are 0..max(y_train). Returns
-    ((x, y), (x, y), n_classes). Raises UserError that names the array and what is wrong with it.
-    """
-    where = f"dataset=npz: {path}"
-
-    def require(holds, complaint):
-        if not holds:
-            raise UserError(f"{where}: {complaint}")
-
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: np.asarray(file[name]) for name in file.files}
-    except FileNotFoundError:
-        raise UserError(f"{where} does not exist; give your file with dataset.path=FILE") from None
-    except Exception as error:  # NumPy, zipfile and zlib each have their own for a damaged file
-        reason = str(error).split(". ")[0]  # what NumPy adds for pickles is poor advice
-        raise UserError(f"{where} is not a .npz file of plain arrays ({reason})") from error
-
-    names = ["x_train", "y_train"]
-    if "x_val" in arrays or "y_val" in arrays:
-        names += ["x_val", "y_val"]
-    for name in names:
-        if name not in arrays:
-            raise UserError(f"{where} holds {', '.join(arrays) or 'nothing'} but no {name}")
-    n_classes = 0
-    for x_name, y_name in zip(names[::2], names[1::2], strict=True):
-        x, y = arrays[x_name], arrays[y_name]
-        got = f"got {x.dtype} {x.shape}"
-        is_real = x.dtype.kind in "buif" and x.ndim >= 2 and x.size
-        require(is_real, f"{x_name} must be real numbers of shape (n, features), {got}")
-        x = arrays[x_name] = x.reshape(len(x), -1)
-        bad = np.flatnonzero(~np.isfinite(x).all(axis=1)).tolist()
-        require(
-            not bad, f"{x_name} has a NaN or infinite value, first in row {bad[0] if bad else 0}"
-        )
-        shape = f"integers of shape ({len(x)},), as {x_name} has {len(x)} rows"
-        is_right = y.dtype.kind in "ui" and y.shape == x.shape[:1]
-        require(is_right, f"{y_name} must be {shape}, got {y.dtype} {y.shape}")
-        least, most = int(y.min()), int(y.max())
-        n_classes = n_classes or most + 1
-        is_right = least >= 0 and most < n_classes
-        require(is_right, f"{y_name} must be classes 0..{n_classes - 1}, got {least}..{most}")
-    n_train = len(arrays["y_train"])
-    numbering = f"classes up to {n_classes - 1} but only {n_train} examples"
-    is_dense = n_classes <= max(2, n_train)
-    require(is_dense, f"y_train has {numbering}; number the classes 0, 1, 2, ...")
-    require(n_classes > 1, "y_train has one class only; a classifier needs two or more")
-    if "x_val" not in arrays:
-        require(n_train > 1, "x_train has one row; a split needs two or more")
-        return *split(arrays["x_train"], arrays["y_train"], seed), n_classes
-    own, others = arrays["x_val"].shape[1], arrays["x_train"].shape[1]
-    require(own == others, f"x_val has {own} features, x_train has {others}")
-    return (arrays["x_train"], arrays["y_train"]), (arrays["x_val"], arrays["y_val"]), n_classes
-
-
 @dataclass(frozen=True)
 class Source:
     """What all classes below share."""
@@ -227,9 +159,9 @@ class Source:
 
     def load(self):
         """The Dataset, its inputs normalised. Raises UserError where it can't be had."""
-        train, held_out, n_classes = self.examples()
+        train, held_out, n_classes, *names = self.examples()
         offset, scale = normalise(train[0], self.normalize)
-        return Dataset(train, held_out, n_classes, offset, scale, self.held_out_name)
+        return Dataset(train, held_out, n_classes, offset, scale, self.held_out_name, *names)
 
 
 @dataclass(frozen=True)
@@ -246,22 +178,26 @@ class Synth(Seeded):
     num_val: int = setting("validation examples", least=1)
 
     def examples(self):
-        return load_synth(self.num_train, self.num_val, self.seed)
+        return Examples(*load_synth(self.num_train, self.num_val, self.seed))
 
 
 @dataclass(frozen=True)
-class Mnist(Source):
-    """28 x 28 grey images of 10 classes: handwritten digits"""
-
-    name = "mnist"
-    final: bool = setting("train on all 60,000 and measure on the canonical test set")
+class Final(Source):
+    final: bool = setting("train on all but the test set, and measure on that")
 
     @property
     def held_out_name(self):
         return "test" if self.final else "val"
 
+
+@dataclass(frozen=True)
+class Mnist(Final):
+    """28 x 28 grey images of 10 classes: handwritten digits"""
+
+    name = "mnist"
+
     def examples(self):
-        return load_mnist(self.final)
+        return Examples(*load_mnist(self.final), shape=(28, 28))
 
 
 @dataclass(frozen=True)
@@ -271,28 +207,64 @@ class FashionMnist(Mnist):
     name = "fashion_mnist"
 
     def examples(self):
-        return load_fashion_mnist(self.final)
+        return Examples(*load_fashion_mnist(self.final), CLOTHES, (28, 28))
 
 
 @dataclass(frozen=True)
-class Digits(Seeded):
+class Bundled(Seeded):
+    def examples(self):
+        return load_bundled(self.name, self.seed)
+
+
+@dataclass(frozen=True)
+class Digits(Bundled):
     """scikit-learn's 1,797 digits of 8 x 8 pixels"""
 
     name = "digits"
 
-    def examples(self):
-        return load_digits(self.seed)
+
+@dataclass(frozen=True)
+class Iris(Bundled):
+    """scikit-learn's 150 flowers, four features, 3 classes"""
+
+    name = "iris"
 
 
 @dataclass(frozen=True)
-class Npz(Seeded):
-    """your own arrays: x_train, y_train and, if you like, x_val, y_val"""
+class Wine(Bundled):
+    """scikit-learn's 178 wines, 13 features, 3 classes"""
+
+    name = "wine"
+
+
+@dataclass(frozen=True)
+class BreastCancer(Bundled):
+    """scikit-learn's 569 tumours, 30 features, 2 classes"""
+
+    name = "breast_cancer"
+
+
+@dataclass(frozen=True)
+class Npz(Final, Seeded):
+    """your own arrays: x_train, y_train and, if you like, x_val, y_val, x_test, y_test"""
 
     name = "npz"
-    path: str = setting("the .npz file")
+    path: str = setting("the file")
 
     def examples(self):
-        return load_npz(Path(self.path), self.seed)
+        return load_npz(Path(self.path), self.seed, self.final)
 
 
-DATASETS = Synth, Mnist, FashionMnist, Digits, Npz
+@dataclass(frozen=True)
+class Csv(Seeded):
+    """your own table: a column of labels, all others numbers"""
+
+    name = "csv"
+    path: str = setting("the file")
+    label: str | None = setting("the column of the labels; null: the last one")
+
+    def examples(self):
+        return load_csv(Path(self.path), self.label, self.seed)
+
+
+DATASETS = Synth, Mnist, FashionMnist, Digits, Iris, Wine, BreastCancer, Npz, Csv

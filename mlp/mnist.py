@@ -72,6 +72,20 @@ FASHION_MNIST = Source(
 )
 
 
+CLOTHES = (
+    "T-shirt",
+    "trousers",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "boot",
+)
+
+
 def load_mnist(final=False):
     """Handwritten digits, as ((x, y), (x, y), 10): read-only arrays over the mapped files.
 

@@ -91,6 +91,7 @@ KINDS = {
     list[int]: "a list of integers",
     int | None: "null or an integer",
     float | None: "null or a number",
+    str | None: "null or text",
 }
 
 

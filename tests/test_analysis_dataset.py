@@ -58,7 +58,7 @@ def images():
     inputs = np.zeros((6, 4), np.uint8)
     inputs[np.arange(6), labels] = 200
     inputs[-1, 3] = 255
-    return Dataset((inputs, labels), (inputs, labels), 3, 0.0, 1 / 255)
+    return Dataset((inputs, labels), (inputs, labels), 3, 0.0, 1 / 255, shape=(2, 2))
 
 
 def texts(axes):
@@ -126,7 +126,7 @@ def test_mistakes_are_the_wrong_ones_surest_first():
 
 
 def test_examples_stand_in_the_row_of_their_class(images):
-    page = plot_dataset(images, images=True)
+    page = plot_dataset(images)
     grid = page.axes[3].images[0].get_array()
     assert grid.shape == (3 * 2, command.PER_CLASS * 2)
     for label in range(3):
@@ -136,7 +136,7 @@ def test_examples_stand_in_the_row_of_their_class(images):
 
 def test_predictions_are_drawn_as_confusion_matrix_and_mistakes(images, linear):
     to_class_1 = [[0, 2, 0], [0, 2, 0], [0, 0, 5], [0, 0, 0]]  # both of 0 are taken for 1
-    page = plot_dataset(images, linear(to_class_1, [0, 0, 0]), images=True)
+    page = plot_dataset(images, linear(to_class_1, [0, 0, 0]))
     matrix = next(axes for axes in page.axes if axes.get_ylabel() == "true class")
     assert texts(matrix) == ["0", "2", "0", "0", "2", "0", "0", "0", "2"]
     assert "4 of 6 validation examples right: 66.67%" in [
@@ -145,6 +145,30 @@ def test_predictions_are_drawn_as_confusion_matrix_and_mistakes(images, linear):
     p = np.exp(2 * 200 / 255) / (np.exp(2 * 200 / 255) + 2)
     titles = [axes.get_title() for axes in page.axes if axes.get_title().startswith("true")]
     assert titles == [f"true 0\npredicted 1: {p:.1%}"] * 2
+
+
+def test_classes_have_their_names_everywhere(images, linear):
+    images.classes = "cat", "dog", "barn owl"
+    lines = command.describe(images).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["class", "cat", "dog", "barn", "all"]
+    page = plot_dataset(images, linear([[0, 2, 0], [0, 2, 0], [0, 0, 5], [0, 0, 0]], [0, 0, 0]))
+    page.canvas.draw()
+    bars, *_, rows, matrix = (
+        axes for axes in page.axes if "class" in axes.get_ylabel() or axes.get_xlabel() == "class"
+    )
+    for axis in bars.xaxis, rows.yaxis, matrix.xaxis, matrix.yaxis:
+        shown = [text.get_text() for text in axis.get_ticklabels()]
+        assert [text for text in shown if text] == ["cat", "dog", "barn owl"]
+    titles = [axes.get_title() for axes in page.axes if axes.get_title().startswith("true")]
+    assert all(title.startswith("true cat\npredicted dog: ") for title in titles) and titles
+
+
+def test_pictures_need_not_be_square(linear):
+    inputs = np.arange(12, dtype=np.uint8).reshape(2, 6)
+    wide = Dataset((inputs, np.array([0, 1])), (inputs, np.array([1, 0])), 2, shape=(2, 3))
+    page = plot_dataset(wide, linear(np.zeros((6, 2)), [1, 0]))
+    (mistake,) = [axes for axes in page.axes if axes.get_title().startswith("true 1")]
+    np.testing.assert_array_equal(mistake.images[0].get_array(), [[0, 1, 2], [3, 4, 5]])
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -211,7 +235,10 @@ def refused(arguments, capsys):
     "arguments, line",
     [
         (["mnits"], "did you mean mnist"),
-        (["nothing"], "known are synth, mnist, fashion_mnist, digits, FILE.npz"),
+        (
+            ["nothing"],
+            "mnist, fashion_mnist, digits, iris, wine, breast_cancer, FILE.npz, FILE.csv",
+        ),
         (["npz"], "known are"),
         (["nothing.npz"], "nothing.npz does not exist"),
         (["synth", "--run", "nowhere"], "nowhere is not a run folder"),

@@ -89,7 +89,7 @@ def test_every_class_has_its_file_with_its_fields_and_legal_values(group, varian
     fields = dataclasses.fields(GROUPS[group][variant])
     assert values[group].keys() == {"name", *(field.name for field in fields)}
     assert values[group]["name"] == variant
-    if variant == "npz":
+    if variant in ("npz", "csv"):
         assert complaint(values) == "dataset.path is missing: it must be text"
         values[group]["path"] = "my.npz"
     assert complaint(values) == ""
@@ -129,7 +129,8 @@ def test_the_help_names_every_group_every_key_and_what_is_legal():
 
 # Values
 
-LEGAL = """
+SCIKIT = "digits,iris,wine,breast_cancer"
+LEGAL = f"""
 name: text
 seed: an integer >= 0
 lr: a number > 0
@@ -141,10 +142,11 @@ checkpoint_every: null or an integer >= 1
 progress: true or false
 dataset.num_train [synth]: an integer >= 1
 dataset.num_val [synth]: an integer >= 1
-dataset.seed [synth,digits,npz]: an integer >= 0 and < 4294967296
-dataset.normalize [synth,mnist,fashion_mnist,digits,npz]: one of none, unit, standard
-dataset.final [mnist,fashion_mnist]: true or false
-dataset.path [npz]: text
+dataset.seed [synth,{SCIKIT},npz,csv]: an integer >= 0 and < 4294967296
+dataset.normalize [synth,mnist,fashion_mnist,{SCIKIT},npz,csv]: one of none, unit, standard
+dataset.final [mnist,fashion_mnist,npz]: true or false
+dataset.path [npz,csv]: text
+dataset.label [csv]: null or text
 model.hidden_sizes [mlp,scalar]: a list of integers >= 1
 model.activation [mlp]: one of sigmoid, tanh, relu, leaky_relu
 model.init [mlp,scalar]: one of normal, glorot, he
@@ -167,8 +169,8 @@ def legal_values(field):
         return limits["choices"]
     if field.type is bool:
         return [True, False]
-    if field.type is str:
-        return ["some text"]
+    if field.type in (str, str | None):
+        return ["some text", *([] if field.type is str else [None])]
     if field.type == list[int]:
         return [[], [1], [300, 200, 100]]
     if field.type in (int, int | None):
@@ -196,6 +198,7 @@ def illegal_values(field):
         int: [1.5, 1.0, "1", True, None, [1], float("nan"), float("inf")],
         int | None: [1.5, "1", True, [1], float("nan")],
         float: ["0.5", True, None, [0.5], float("nan"), float("inf")],
+        str | None: [1, True, [], {}],
         float | None: ["0.5", False, [0.5], float("nan"), float("inf")],
     }[field.type]
     return [*other_types, *numbers, *(["nonsense", ""] if limits.get("choices") else [])]
@@ -206,7 +209,7 @@ def test_values_at_the_edge_are_accepted_and_those_beyond_are_refused(key, field
     wants = f"{key} must be {legal(field)}, got "
     for variant in variants or [None]:
         choices = [f"{key.split('.')[0]}={variant}"] if variant else []
-        choices += ["+dataset.path=x"] if variant == "npz" else []
+        choices += ["dataset.path=x"] if variant in ("npz", "csv") else []
         for value in legal_values(field):
             assert not complaint(tree(*choices, **{key: value})).startswith(f"{key} must be"), value
         for value in illegal_values(field):
@@ -221,6 +224,7 @@ def test_what_is_legal():
 @pytest.mark.parametrize(("key", "field", "variants"), SETTINGS)
 def test_a_missing_value_is_named(key, field, variants):
     choices = [f"{key.split('.')[0]}={variants[0]}"] if variants else []
+    choices += ["dataset.path=x"] if variants[:1] in (["npz"], ["csv"]) else []
     values = tree(*choices, **{key: "???"})
     assert complaint(values) == f"{key} is missing: it must be {legal(field)}"
     *groups, name = key.split(".")

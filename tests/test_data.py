@@ -11,19 +11,20 @@ from mlp.data import (
     MOST_ROWS,
     MOST_STEPS,
     Batches,
+    Csv,
     Dataset,
     Digits,
     FashionMnist,
+    Iris,
     Mnist,
     Npz,
     Synth,
-    load_digits,
-    load_npz,
     load_synth,
     normalise,
     steps_per_block,
 )
 from mlp.errors import UserError
+from mlp.own_data import load_bundled, load_csv, load_npz
 
 X = np.array([[0, 1.5], [1, 2.5], [2, 0], [3, 1], [4, 7]])
 Y = np.array([0, 1, 2, 1, 0])
@@ -64,7 +65,7 @@ def test_loading_leaves_the_global_generator_alone():
     np.random.seed(5)
     before = np.random.get_state()
     load_synth(10, 10)
-    load_digits()
+    load_bundled("digits")
     after = np.random.get_state()
     assert before[2:] == after[2:]
     np.testing.assert_array_equal(before[1], after[1])
@@ -75,18 +76,19 @@ def test_loading_leaves_the_global_generator_alone():
 
 def test_digits_are_divided_by_the_seed():
     everything = rows(*sklearn.datasets.load_digits(return_X_y=True))
-    (x, y), (x_val, y_val), n_classes = load_digits(seed=0)
-    assert (x.shape, x_val.shape, n_classes) == ((1438, 64), (359, 64), 10)
+    (x, y), (x_val, y_val), *others = load_bundled("digits", seed=0)
+    assert (x.shape, x_val.shape) == ((1438, 64), (359, 64))
+    assert others == [10, tuple("0123456789"), (8, 8)]
     assert (x.dtype, x.min(), x.max()) == (np.uint8, 0, 16)
     assert rows(np.vstack([x, x_val]), np.concatenate([y, y_val])) == everything
-    np.testing.assert_array_equal(load_digits(seed=0)[0][0], x)
-    assert (load_digits(seed=1)[0][0] != x).any()
+    np.testing.assert_array_equal(load_bundled("digits", seed=0)[0][0], x)
+    assert (load_bundled("digits", seed=1)[0][0] != x).any()
 
 
 def test_digits_without_scikit_learn_say_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(UserError, match=r"dataset=digits needs scikit-learn.*pip install"):
-        load_digits()
+        load_bundled("digits")
 
 
 # A user's own arrays
@@ -105,17 +107,17 @@ def npz(tmp_path):
 
 def test_npz_with_its_own_validation_set(npz):
     path = npz(x_train=X, y_train=Y, x_val=X[:2].astype(np.float32), y_val=Y[:2].astype(np.uint8))
-    (x, y), (x_val, y_val), n_classes = load_npz(path)
+    (x, y), (x_val, y_val), n_classes, classes, shape = load_npz(path)
     np.testing.assert_array_equal(x, X)
     np.testing.assert_array_equal(y, Y)
     np.testing.assert_array_equal(x_val, X[:2])
     np.testing.assert_array_equal(y_val, Y[:2])
-    assert n_classes == 3
+    assert (n_classes, classes, shape) == (3, ("0", "1", "2"), (2,))
 
 
 def test_npz_without_one_holds_a_fifth_out_by_the_seed(npz):
     path = npz(x_train=np.repeat(X, 4, axis=0) + np.arange(20)[:, None], y_train=np.repeat(Y, 4))
-    (x, y), (x_val, y_val), _ = load_npz(path, seed=0)
+    (x, y), (x_val, y_val), *_ = load_npz(path, seed=0)
     assert (len(x), len(x_val)) == (16, 4)
     with np.load(path) as arrays:
         everything = rows(arrays["x_train"], arrays["y_train"])
@@ -126,7 +128,9 @@ def test_npz_without_one_holds_a_fifth_out_by_the_seed(npz):
 
 def test_npz_inputs_are_flattened_and_keep_their_type(npz):
     images = np.arange(5 * 2 * 3, dtype=np.uint8).reshape(5, 2, 3)
-    (x, _), (x_val, _), _ = load_npz(npz(x_train=images, y_train=Y, x_val=images, y_val=Y))
+    found = load_npz(npz(x_train=images[..., None], y_train=Y, x_val=images[..., None], y_val=Y))
+    (x, _), (x_val, _) = found[:2]
+    assert found.shape == (2, 3), "a picture, whether or not it says that it has one colour"
     assert x.dtype == np.uint8
     np.testing.assert_array_equal(x, images.reshape(5, 6))
     np.testing.assert_array_equal(x_val, x)
@@ -158,16 +162,18 @@ def refusal(path):
             "x_train has a NaN or infinite value, first in row 4",
         ),
         ({"x_val": np.where(X == 0, np.inf, X), "y_val": Y}, "x_val has a NaN or infinite value"),
-        ({"y_train": Y[:4]}, "y_train must be integers of shape (5,), as x_train has 5 rows, got"),
-        ({"y_train": Y[:, None]}, "y_train must be integers of shape (5,), as x_train has 5 rows"),
-        ({"y_train": Y * 1.0}, "y_train must be integers of shape (5,)"),
-        ({"x_val": X, "y_val": Y[:2]}, "y_val must be integers of shape (5,), as x_val has 5"),
-        ({"y_train": Y - 1}, "y_train must be classes 0..1, got -1..1"),
-        ({"x_val": X, "y_val": Y + 1}, "y_val must be classes 0..2, got 1..3"),
-        ({"x_val": X, "y_val": Y - 1}, "y_val must be classes 0..2, got -1..1"),
-        ({"y_train": Y * 10**9}, "y_train has classes up to 2000000000 but only 5 examples"),
+        ({"y_train": Y[:4]}, "y_train must be integers or texts of shape (5,), (5, 1) or one-hot"),
+        ({"x_val": X, "y_val": Y[:2]}, "y_val must be integers or texts of shape (5,), (5, 1)"),
+        ({"y_train": Y[:, None, None]}, "y_train must be integers or texts of shape (5,), (5, 1)"),
+        ({"y_train": Y * 1j}, "y_train must be integers or texts of shape (5,)"),
+        ({"y_train": Y / 2}, "y_train holds fractions; labels must be integers or texts"),
+        ({"y_train": np.where(Y, Y, np.nan)}, "y_train holds fractions"),
+        ({"y_train": np.eye(5) + np.eye(5)[0]}, "y_train has several columns, but not a single 1"),
+        ({"y_train": np.eye(5)[Y] / 2}, "y_train has several columns, but not a single 1"),
+        ({"y_train": np.arange(5)}, "y_train has 5 classes in as many examples; labels must be"),
         ({"y_train": 0 * Y}, "y_train has one class only"),
-        ({"x_val": X[:, :1], "y_val": Y}, "x_val has 1 features, x_train has 2"),
+        ({"x_val": X[:, :1], "y_val": Y}, "x_val has examples of shape (1,), x_train of (2,)"),
+        ({"y_train": np.array([0, 1, None, 1, 0])}, "is not a .npz file of plain arrays (Object"),
         ({"x_train": X[:1], "y_train": Y[1:2]}, "x_train has one row; a split needs two or more"),
     ],
     ids=lambda value: value.split(",")[0] if isinstance(value, str) else "",
@@ -176,6 +182,168 @@ def test_npz_arrays_that_will_not_do(npz, changes, complaint):
     arrays = {"x_train": X, "y_train": Y} | changes
     path = npz(**{name: array for name, array in arrays.items() if array is not None})
     assert complaint in refusal(path)
+
+
+LABELS = ["no", "yes", "perhaps", "yes", "no"]  # 0, 2, 1, 2, 0 in the order of the alphabet
+
+
+@pytest.mark.parametrize(
+    ("y", "codes", "classes"),
+    [
+        (Y + 1, Y, ("1", "2", "3")),
+        (Y - 1, Y, ("-1", "0", "1")),
+        (Y * 10**9, Y, ("0", "1000000000", "2000000000")),
+        (Y.astype(np.uint64) + 2**63, Y, tuple(str(2**63 + i) for i in range(3))),
+        (Y * 1.0, Y, ("0", "1", "2")),
+        (Y[:, None], Y, ("0", "1", "2")),
+        (Y > 0, Y > 0, ("False", "True")),
+        (np.eye(3)[Y], Y, ("0", "1", "2")),
+        (np.eye(3, dtype=bool)[Y], Y, ("0", "1", "2")),
+        (np.array(LABELS), [0, 2, 1, 2, 0], ("no", "perhaps", "yes")),
+        (np.array(LABELS, "S")[:, None], [0, 2, 1, 2, 0], ("no", "perhaps", "yes")),
+    ],
+    ids=str,
+)
+def test_npz_labels_may_be_of_any_kind(npz, y, codes, classes):
+    found = load_npz(npz(x_train=X, y_train=y, x_val=X[:2], y_val=y[:2]))
+    np.testing.assert_array_equal(found.train[1], codes)
+    np.testing.assert_array_equal(found.held_out[1], codes[:2])
+    assert (found.n_classes, found.classes) == (len(classes), classes)
+
+
+def test_a_class_that_is_held_out_alone_is_a_class_and_named(npz):
+    path = npz(x_train=X, y_train=Y, x_val=X, y_val=Y + 2)
+    dataset = Npz(path=str(path), seed=0, final=False, normalize="none").load()
+    np.testing.assert_array_equal(dataset.held_out[1], Y + 2)
+    assert dataset.summary().endswith(
+        "5 classes of 0 to 2 training examples; no training example of class 3, 4"
+    )
+
+
+def test_an_imbalance_is_said(npz):
+    y = np.repeat([0, 1], [3, 7])
+
+    def summary(y):
+        x = np.arange(10.0)[:, None]
+        path = npz(x_train=x, y_train=y, x_val=x, y_val=y)
+        return Npz(path=str(path), seed=0, final=False, normalize="none").load().summary()
+
+    assert summary(y).endswith(", 2 classes of 3 to 7 training examples")
+    assert summary(np.repeat([0, 1], [4, 6])).endswith(", 2 classes")
+
+
+def test_npz_has_a_test_set_for_the_final_figure_alone(npz):
+    parts = {"x_train": X, "y_train": Y, "x_test": X[:2] + 50, "y_test": Y[:2]}
+    train, held_out, *_ = load_npz(npz(**parts), final=True)
+    np.testing.assert_array_equal(train[0], X)
+    np.testing.assert_array_equal(held_out[0], X[:2] + 50)
+    train, held_out, *_ = load_npz(npz(**parts, x_val=X[:1] + 9, y_val=Y[:1]), final=True)
+    np.testing.assert_array_equal(train[0], np.vstack([X, X[:1] + 9]))
+    np.testing.assert_array_equal(train[1], [*Y, Y[0]])
+    np.testing.assert_array_equal(held_out[0], X[:2] + 50)
+    parts["x_test"] = np.array([None])  # which can't be read
+    train, held_out, *_ = load_npz(npz(**parts), final=False)
+    assert len(train[0]) + len(held_out[0]) == 5
+    dataset = Npz(
+        path=str(npz(x_train=X, y_train=Y, x_test=X, y_test=Y)),
+        seed=0,
+        final=True,
+        normalize="none",
+    )
+    assert dataset.load().held_out_name == "test"
+
+
+def test_npz_without_a_test_set_has_no_final_figure(npz):
+    with pytest.raises(UserError, match="holds x_train, y_train but no x_test"):
+        load_npz(npz(x_train=X, y_train=Y), final=True)
+
+
+# A user's own table
+
+
+@pytest.fixture
+def csv(tmp_path):
+    def write(text):
+        (tmp_path / "my.csv").write_text(text)
+        return tmp_path / "my.csv"
+
+    return write
+
+
+FLOWERS = """length,kind,wide,width
+5.1,setosa,True,3
+4.9,virginica,False,2
+4.7,setosa,False,2.5
+0.1,virginica,True,1e3
+7,versicolor,False,4
+"""
+
+
+def test_a_table_has_labels_in_a_column_and_numbers_in_all_others(csv):
+    train, held_out, n_classes, classes, shape = load_csv(csv(FLOWERS), "kind")
+    x, y = (np.concatenate(both) for both in zip(train, held_out, strict=True))
+    expected = [[5.1, 1, 3], [4.9, 0, 2], [4.7, 0, 2.5], [0.1, 1, 1e3], [7, 0, 4]]
+    assert rows(x, y) == rows(np.array(expected), np.array([0, 2, 0, 2, 1]))
+    assert (len(held_out[1]), n_classes, shape) == (1, 3, (3,))
+    assert classes == ("setosa", "versicolor", "virginica")
+    by_seed = [load_csv(csv(FLOWERS), "kind", seed).held_out[0].tolist() for seed in range(5)]
+    assert by_seed[0] == held_out[0].tolist() and by_seed.count(by_seed[0]) < 5
+
+
+def test_the_last_column_of_a_table_holds_the_labels_unless_another_is_named(csv):
+    path = csv("a,b\n1,5\n2,7\n3,5\n")
+    assert load_csv(path).classes == ("5", "7")
+    settings = {"path": str(path), "seed": 0, "normalize": "none"}
+    assert Csv(label=None, **settings).load().classes == ("5", "7")
+    with pytest.raises(UserError, match="3 classes in as many examples"):
+        Csv(label="a", **settings).load()
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "complaint"),
+    [
+        (FLOWERS, "species", "there is no column 'species'; there are length, kind, wide, width"),
+        (FLOWERS, None, "column 'kind' holds text; features must be numbers"),
+        (FLOWERS.replace("4.7", ""), "kind", "row 3 has no value in column 'length'"),
+        (FLOWERS.replace("4.7,setosa", "4.7,"), "kind", "row 3 has no value in column 'kind'"),
+        (FLOWERS.replace("4.7", "inf"), "kind", "x_train has a NaN or infinite value"),
+        ("5.1,3,0\n4.9,2,1\n", None, "the first line must name the columns, got 5.1,3,0"),
+        ("kind\na\nb\n", None, "there is no column but the labels"),
+        ("a,b\n1,2\n3,4,5,6\n", None, "is not a table ("),
+        ("", None, "is not a table ("),
+    ],
+    ids=lambda value: (value or "none").split(",")[0],
+)
+def test_tables_that_will_not_do(csv, text, label, complaint):
+    path = csv(text)
+    with pytest.raises(UserError) as caught:
+        load_csv(path, label)
+    assert str(caught.value).startswith(f"dataset=csv: {path}") and complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_table_that_is_missing_or_no_text(tmp_path):
+    with pytest.raises(UserError, match=r"none.csv does not exist; give your file with dataset"):
+        load_csv(tmp_path / "none.csv")
+    (tmp_path / "my.csv").write_bytes(b"a,b\n\xff\xfe,1\n")
+    with pytest.raises(UserError, match="is not a table"):
+        load_csv(tmp_path / "my.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "n_features", "classes"),
+    [
+        ("iris", 150, 4, ("setosa", "versicolor", "virginica")),
+        ("wine", 178, 13, ("class_0", "class_1", "class_2")),
+        ("breast_cancer", 569, 30, ("malignant", "benign")),
+    ],
+)
+def test_sets_that_come_with_scikit_learn(name, n, n_features, classes):
+    train, held_out, n_classes, found, _ = load_bundled(name)
+    assert (train[0].shape[1], n_classes, found) == (n_features, len(classes), classes)
+    everything = rows(*getattr(sklearn.datasets, f"load_{name}")(return_X_y=True))
+    both = (np.concatenate(pair) for pair in zip(train, held_out, strict=True))
+    assert len(everything) == n and rows(*both) == everything
 
 
 def objects(path):
@@ -287,7 +455,7 @@ def test_an_offset_is_subtracted_before_anything_is_rounded():
 
 def test_a_data_set_is_normalised_by_its_training_inputs(npz):
     path = npz(x_train=X, y_train=Y, x_val=10 * X, y_val=Y)
-    dataset = Npz(path=str(path), seed=0, normalize="unit").load()
+    dataset = Npz(path=str(path), seed=0, final=False, normalize="unit").load()
     assert (dataset.n_features, dataset.n_classes, dataset.held_out_name) == (2, 3, "val")
     assert (dataset.offset, dataset.scale) == (0, 1 / 7)
     np.testing.assert_array_equal(dataset.held_out[0], 10 * X)
@@ -297,9 +465,10 @@ def test_a_data_set_is_normalised_by_its_training_inputs(npz):
     ("source", "examples"),
     [
         (Synth(num_train=7, num_val=3, seed=1, normalize="none"), lambda: load_synth(7, 3, 1)),
-        (Digits(seed=1, normalize="unit"), lambda: load_digits(1)),
+        (Digits(seed=1, normalize="unit"), lambda: load_bundled("digits", 1)),
+        (Iris(seed=1, normalize="none"), lambda: load_bundled("iris", 1)),
     ],
-    ids=["synth", "digits"],
+    ids=["synth", "digits", "iris"],
 )
 def test_a_data_set_takes_its_settings(source, examples):
     dataset = source.load()

@@ -35,7 +35,7 @@ CHOICES = {
     for key, _, names in all_settings(Config)
     for name in names
     for group in [key.split(".")[0]]
-    if name != "npz"  # has no path yet
+    if name not in ("npz", "csv")  # which have no path yet
 }
 
 

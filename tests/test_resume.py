@@ -272,7 +272,8 @@ def test_a_checkpoint_runs_no_code(stopped, kind, tmp_path):
     if kind == "pickle":
         data = pickle.dumps(Evil())
     else:
-        np.savez(file := io.BytesIO(), step=np.array([Evil()], object))
+        evil = np.array([Evil()], object)
+        np.savez(file := io.BytesIO(), step=evil, x_train=evil, y_train=evil)
         data = file.getvalue()[:-2] + b"\x20\0"
         data += hashlib.sha256(data).digest()
     (folder / "checkpoint.npz").write_bytes(data)
