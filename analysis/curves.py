@@ -23,6 +23,7 @@ X_LABELS = {"step": "step", "epoch": "epoch", "examples": "examples (step times 
 MINI_BATCH = "mini-batch loss"
 LINE_STYLES = {"train": "dashed", "val": "solid", "test": "dotted"}
 COLUMNS = 1000  # across a panel: more than print or a screen has to show
+FEW = 30  # runs of a group: more lines would cover its mean
 
 
 def main(argv=None):
@@ -98,22 +99,24 @@ def plot_curves(sweep, metrics="loss", x=None, band="std", smooth=None, log="", 
     check_word("band", band, BANDS)
     groups = groups or read_groups(sweep, metrics, x, smooth, log)
     page, panels = set_up(metrics, x, smooth, log)
-    legend, most = [], 0
+    legend, counts = [], []
     for curves, style in zip(groups, figure.group_styles(len(sweep.groups)), strict=True):
         group, n = curves.group, curves.n
         if not n:
             continue
         for metric, (axes, line_style) in panels.items():
             shown = style | {"linestyle": line_style}
-            draw(axes, curves.moments[metric], curves.outlines[metric], band, log, shown)
+            draw(axes, curves, metric, band, log, shown)
         count = f"n={n}" if n == len(group.runs) else f"n={n} of {len(group.runs)}"
         legend.append(figure.legend_entry(group.values.values(), count, style))
-        most = max(most, n)
+        counts.append(n)
     if not legend:
         raise nothing_to_show(sweep.findings)
     caption = "Each line is one run."
-    if most > 1:
-        caption = "Line: mean of n runs. Faint: each run."
+    if max(counts) > 1:
+        caption = "Line: mean of n runs."
+        if min(counts) <= FEW:
+            caption += " Faint: each run" + f", where n <= {FEW}" * (max(counts) > FEW) + "."
         caption += f" Band: {BANDS[band]}." * (band != "none")
     figure.annotate(page, legend, ", ".join(sweep.keys), caption, sweep.findings)
     return page
@@ -126,7 +129,7 @@ class GroupCurves(NamedTuple):
     n: int
     smooth: int | None
     moments: dict  # {metric: RunningMoments}
-    outlines: dict  # {metric: [(x, y) to draw, for each run]}
+    outlines: dict  # {metric: [(x, y) to draw, for each run, if these are FEW]}
 
 
 def read_groups(sweep, metrics="loss", x=None, smooth=None, log=""):
@@ -160,7 +163,8 @@ def read_group(sweep, group, metrics, x, smooth, log_x):
                 what = f"{metric} has {len(points)} points, not the {len(grid)} of {first}"
                 sweep.add_finding(run.name, f"{what}; means are drawn where all have one")
             moments[metric].add(points, y)
-            outlines[metric].append(outline(*thin(points, y, y, log_x)))
+            if len(group.counted) <= FEW:
+                outlines[metric].append(outline(*thin(points, y, y, log_x)))
     return GroupCurves(group, n, smooth, moments, outlines)
 
 
@@ -231,20 +235,21 @@ def csv_lines(group, moments):
         yield f"{start},{x},{mean},{std if n > 1 else ''},{n}\n"
 
 
-def draw(axes, moments, outlines, band, log, style):
+def draw(axes, curves, metric, band, log, style):
     """One group: mean and band where all its runs have a value, every run to its own end.
 
     A mean over fewer and fewer runs would jump where one of them ends.
     """
-    everywhere = moments.n == len(outlines)
+    moments = curves.moments[metric]
+    everywhere = moments.n == curves.n
     x, log_x = moments.x[everywhere], "x" in log
     mean = moments.mean[everywhere]
     x_line, y_line = outline(*thin(x, mean, mean, log_x))
     axes.plot(x_line, y_line, **style, markevery=max(1, len(x_line) // 8), zorder=3)
-    if len(outlines) == 1:
+    if curves.n == 1:
         return
     faint = style | {"marker": "", "linewidth": 0.5, "alpha": 0.35}
-    for curve in outlines:
+    for curve in curves.outlines[metric]:
         axes.plot(*curve, **faint)
     if band != "none":
         limits = axes.dataLim.frozen()

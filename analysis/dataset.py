@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from analysis import command, figure, predictions
-from analysis.predictions import HELD_OUT
+from analysis.predictions import HELD_OUT, MANY, MOST
 from analysis.sweep import check_word
 from mlp.data import DATASETS
 from mlp.errors import UserError
@@ -55,6 +55,8 @@ def main(argv=None):
                 f"{run} is a network of {network.sizes[0]} features and {network.sizes[-1]} "
                 f"classes; {name} has {shape[0]} and {shape[1]}"
             )
+        if network and dataset.n_classes > MOST:
+            raise UserError(f"{name}: predictions are drawn for {MOST} classes at most")
         print(f"{name}: {describe(dataset)}")
         page = plot_dataset(dataset, network)
         title = f"{Path(name).name}, run {Path(run).resolve().name}" if run else Path(name).name
@@ -111,7 +113,7 @@ def class_counts(dataset):
 def value_ranges(dataset):
     """Least and greatest training input, as stored and as a network sees it: two pairs."""
     inputs = dataset.train[0]
-    return (inputs.min(), inputs.max()), dataset.input_range()
+    return (float(inputs.min()), float(inputs.max())), dataset.input_range()
 
 
 def sample(n):
@@ -162,9 +164,14 @@ def draw_overview(three_axes, dataset):
     """Class counts, and how the inputs are distributed as stored and as a network sees them."""
     bars, stored, seen = three_axes
     classes = np.arange(dataset.n_classes)
-    n_train, n_rest = class_counts(dataset)
-    bars.bar(classes - 0.2, n_train, 0.4, color="0.3", label="training")
-    bars.bar(classes + 0.2, n_rest, 0.4, color="0.7", label=HELD_OUT[dataset.held_out_name])
+    words = "training", HELD_OUT[dataset.held_out_name]
+    for counts, word, color, place in zip(
+        class_counts(dataset), words, ("0.3", "0.7"), (-0.2, 0.2), strict=True
+    ):
+        if dataset.n_classes <= MANY:
+            bars.bar(classes + place, counts, 0.4, color=color, label=word)
+        else:
+            bars.stairs(counts, np.arange(dataset.n_classes + 1) - 0.5, color=color, label=word)
     bars.set(xlabel="class", ylabel="examples")
     figure.name_classes(bars.xaxis, dataset.classes)
     bars.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
@@ -176,6 +183,7 @@ def draw_overview(three_axes, dataset):
 
 
 def draw_histogram(axes, values, limits, label):
+    values = values.astype(float)
     n_bins = min(32, len(np.unique(values)))
     weights = np.full(values.size, 1 / values.size)
     axes.hist(values.ravel(), n_bins, range=limits, weights=weights, color="0.3", log=True)
@@ -210,9 +218,9 @@ def draw_points(part, dataset, network):
     points, labels = dataset.normalised(inputs[shown], float), labels[shown]
     styles = figure.group_styles(dataset.n_classes)
     axes = part.subplots()
-    for label, (name, style) in enumerate(zip(dataset.classes, styles, strict=True)):
-        of_class = points[labels == label].T
-        axes.plot(*of_class, **style, ls="none", ms=2, mew=0, label=f"class {name}")
+    for label in range(len(styles)) if len(styles) <= MANY else np.unique(labels):
+        of_class, name = points[labels == label].T, dataset.classes[label]
+        axes.plot(*of_class, **styles[label], ls="none", ms=2, mew=0, label=f"class {name}")
     axes.set_aspect("equal")
     axes.grid(False)
     what = HELD_OUT[dataset.held_out_name] if network else "training"
@@ -221,7 +229,8 @@ def draw_points(part, dataset, network):
     if network:
         colours = [to_rgb(style["color"]) for style in styles]
         predictions.draw_boundary(part, axes, network, colours, dataset.classes)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, markerscale=2)
+    if dataset.n_classes <= MANY:
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4, markerscale=2)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.runs import label
+from mlp.errors import UserError
 
 MARKERS = "os^DvPX"
 LETTERS_PER_INCH = 20  # in the type of legend and note, with a little to spare
 LONGEST_NOTE = 8  # lines; what is left out stands on the terminal
+MOST_ENTRIES = 40  # of a legend
+MOST_PANELS = 20
 
 matplotlib.style.use(Path(__file__).with_name("style.mplstyle"))
 
@@ -24,8 +27,11 @@ matplotlib.style.use(Path(__file__).with_name("style.mplstyle"))
 def panels(n):
     """A figure one column wide, and its n axes below each other, each as high as the style says.
 
-    We do without pyplot: it would keep every figure and look for a screen.
+    Raises UserError where they are too many. We do without pyplot: it would keep every figure and
+    look for a screen.
     """
+    if n > MOST_PANELS:
+        raise UserError(f"{n} panels are too many for a figure; choose some with --where")
     width, height = matplotlib.rcParams["figure.figsize"]
     page = Figure(figsize=(width, height * n))
     return page, page.subplots(n, squeeze=False, sharex=True)[:, 0]
@@ -60,8 +66,14 @@ def legend_entry(values, count, style):
 
 
 def annotate(page, legend, title, caption, findings):
-    """Adds a legend (lines with labels) above and a note below. The figure grows by their room."""
+    """Adds a legend (lines with labels) above and a note below. The figure grows by their room.
+
+    Of very many lines, the legend has some, evenly spread: colours show the order.
+    """
     width, height = page.get_size_inches()
+    if len(legend) > MOST_ENTRIES:
+        caption += f" The legend has {MOST_ENTRIES} of {len(legend)} groups."
+        legend = [legend[i * (len(legend) - 1) // (MOST_ENTRIES - 1)] for i in range(MOST_ENTRIES)]
     if legend:
         letters = max(len(line.get_label()) for line in legend) + 7  # 7: the line and the gap
         fitting = max(1, int(width * LETTERS_PER_INCH / letters))
@@ -74,6 +86,12 @@ def annotate(page, legend, title, caption, findings):
     lines = note(caption, findings, int(width * LETTERS_PER_INCH))
     page.supxlabel("\n".join(lines), x=0.02, ha="left", fontsize=6, linespacing=1.3)
     page.set_size_inches(width, height + 0.11 * len(lines))
+
+
+def thin_ticks(axis, names):
+    """A tick for each name, or for every n-th where they would not fit."""
+    places = range(0, len(names), -(-len(names) // MOST_PANELS))
+    axis.set_ticks(places, [names[place] for place in places])
 
 
 def note(caption, findings, letters):

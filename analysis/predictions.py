@@ -15,6 +15,8 @@ from mlp.run_folder import Damaged, read_checkpoint, read_result
 BATCH = 512  # examples at once
 HELD_OUT = {"val": "validation", "test": "test"}
 MISTAKES = (4, 4)  # rows and columns of images
+MANY = 40  # classes that numbers, names and lines have room for
+MOST = 500  # classes that a figure of predictions can show
 
 
 # From a run's folder to its network
@@ -63,7 +65,7 @@ def load_network(folder):
 def probabilities(network, inputs):
     """The probability of each class, (n, n_classes), for normalised inputs (n, n_features)."""
     batches = np.array_split(inputs, ceil(len(inputs) / BATCH))
-    with np.errstate(over="ignore"):  # exp in a sigmoid may overflow: the sigmoid is then 0
+    with np.errstate(over="ignore", invalid="ignore"):
         logits = np.concatenate([network.forward(batch).copy() for batch in batches])
     return softmax(logits, axis=-1)
 
@@ -101,10 +103,11 @@ def draw_boundary(part, axes, network, colours, classes):
     p = probabilities(network, grid.reshape(-1, 2).astype(network.params.dtype))
     p = p.reshape(*grid.shape[:2], -1)
     axes.imshow(tint(p, colours), extent=edges, origin="lower")
-    for label in range(1, len(colours)):
-        lead = p[..., label] - np.delete(p, label, axis=-1).max(axis=-1)
-        axes.contour(x, y, lead, [0], colors="black", linewidths=1)
-    axes.plot([], [], color="black", lw=1, label="decision boundary")
+    if len(colours) <= MANY:
+        for label in range(1, len(colours)):
+            lead = p[..., label] - np.delete(p, label, axis=-1).max(axis=-1)
+            axes.contour(x, y, lead, [0], colors="black", linewidths=1)
+        axes.plot([], [], color="black", lw=1, label="decision boundary")
     if len(colours) == 2:
         p = np.linspace(0, 1, 256)
         colormap = ListedColormap(tint(np.stack([1 - p, p], axis=-1), colours))
@@ -141,7 +144,7 @@ def draw_confusion(part, counts, held_out, classes):
     shades = np.log1p(counts) / np.log1p(counts.max())
     axes.imshow(shades, cmap="Greys", vmax=1.25)
     size = min(6, 60 / len(counts))  # points
-    for (true, predicted), count in np.ndenumerate(counts):
+    for (true, predicted), count in np.ndenumerate(counts) if len(counts) <= MANY else ():
         ink = "white" if shades[true, predicted] > 0.7 else "black" if count else "0.7"
         axes.text(predicted, true, f"{count}", color=ink, ha="center", va="center", size=size)
     right, n = counts.trace(), counts.sum()

@@ -116,7 +116,7 @@ def set_up_x(axes, values):
     stand side by side.
     """
     if not all(type(value) in (int, float) for value in values):
-        axes.set_xticks(range(len(values)), map(label, values))
+        figure.thin_ticks(axes.xaxis, list(map(label, values)))
         return {value: i for i, value in enumerate(values)}
     if values[-1] >= 10 * values[0] > 0:
         axes.set_xscale("log")
@@ -135,11 +135,12 @@ def plot_heat_maps(sweep, x, rest, metric):
     for grid, cells in zip(grids, maps.values(), strict=True):
         for (column, row), (finals, _) in cells.items():
             grid[rows.index(row), columns.index(column)] = mean_and_std(finals)[0]
+    fits = max(grids.shape[1:]) <= figure.MOST_PANELS
     for axes, grid, (values, cells) in zip(panels, grids, maps.items(), strict=True):
         image = axes.imshow(
             grid, vmin=np.nanmin(grids), vmax=np.nanmax(grids), origin="lower", aspect="auto"
         )
-        for (column, row), (finals, found) in cells.items():
+        for (column, row), (finals, found) in cells.items() if fits else ():
             mean, std = mean_and_std(finals)
             text = with_std(mean, std).replace(" ± ", "\n± ")
             if len(finals) < found:
@@ -154,13 +155,15 @@ def plot_heat_maps(sweep, x, rest, metric):
                 fontsize=6,
             )
         axes.set_title(", ".join(f"{key}={label(v)}" for key, v in zip(rest, values, strict=True)))
-        axes.set_xticks(range(len(columns)), map(label, columns))
-        axes.set_yticks(range(len(rows)), map(label, rows))
+        figure.thin_ticks(axes.xaxis, list(map(label, columns)))
+        figure.thin_ticks(axes.yaxis, list(map(label, rows)))
         axes.set_ylabel(x[1])
         axes.grid(False)
     axes.set_xlabel(x[0])
     page.colorbar(image, ax=list(panels), label=figure.with_unit(metric))
     caption = "Cell: mean ± 1 sample std of the runs of all seeds."
+    if not fits:
+        caption = "Cell: mean of the runs of all seeds; there are too many to write it."
     figure.annotate(page, [], "", caption, sweep.findings)
     return page
 

@@ -40,10 +40,12 @@ class RunningMoments:
         n, total, first, above, squares, low, high = self._rows[:, at]
         first = np.where(n == 0, y, first)
         n = n + 1
-        above = above + (y - first)
-        squares = squares + (n * (y - first) - above) ** 2 / np.maximum(n * (n - 1), 1)
+        with np.errstate(over="ignore"):  # the square of a loss of 1e200 is inf, and so is the std
+            above = above + (y - first)
+            squares = squares + (n * (y - first) - above) ** 2 / np.maximum(n * (n - 1), 1)
+            total = total + y
         low, high = np.minimum(low, y), np.maximum(high, y)
-        self._rows[:, at] = n, total + y, first, above, squares, low, high
+        self._rows[:, at] = n, total, first, above, squares, low, high
 
     def _widen(self, x):
         rows = np.zeros((7, len(x)))
@@ -76,15 +78,16 @@ class RunningMoments:
 def mean_and_std(values):
     """Mean and sample standard deviation (ddof 1) of values (n,), two floats.
 
-    The mean of no value is NaN. So is the standard deviation of one. Equal values have a standard
-    deviation of exactly 0, where numpy.std may leave a rounding error.
+    The mean of no value is NaN. So is the standard deviation of one. Equal values are their own
+    mean and have a standard deviation of exactly 0, where numpy may leave a rounding error.
     """
     if len(values) == 0:
         return math.nan, math.nan
-    mean = float(np.mean(values))
-    if len(values) == 1:
-        return mean, math.nan
-    return mean, float(np.std(values, ddof=1)) if np.ptp(values) > 0 else 0.0
+    if np.min(values) == np.max(values):
+        return float(values[0]), 0.0 if len(values) > 1 else math.nan
+    _, exponent = np.frexp(np.max(np.abs(values)))  # a power of two: no square overflows, no bit
+    values = np.ldexp(values, -exponent)  # is lost
+    return tuple(float(np.ldexp(f, exponent)) for f in (np.mean(values), np.std(values, ddof=1)))
 
 
 def half_width(kind, n, std):
@@ -107,17 +110,25 @@ class Difference(NamedTuple):
     p: float
 
 
-def paired_difference(differences):
-    """The Difference by a paired t test on paired differences (n,); NaN for n < 2."""
-    n = len(differences)
+def paired_difference(a, b):
+    """The Difference a - b by a paired t test, both (n,); NaN for n < 2.
+
+    Differences that are equal but for the rounding of the subtraction have no spread.
+    """
+    n, differences = len(a), a - b
     if n < 2:
         return Difference(n, *[np.nan] * 4)
+    rounding = 2 * np.finfo(float).eps * max(np.max(np.abs(a)), np.max(np.abs(b)))
+    if np.ptp(differences) <= rounding:
+        differences = np.full(n, np.mean(differences))
+        differences[np.abs(differences) <= rounding] = 0
     mean, std = mean_and_std(differences)
     half = half_width("ci95", n, std)
     if std == 0:  # t is 0/0, or infinite
         return Difference(n, mean, mean, mean, float(mean == 0))
     p = 2 * stdtr(n - 1, -abs(mean) / (std / np.sqrt(n)))
-    return Difference(n, mean, mean - half, mean + half, p)
+    with np.errstate(over="ignore"):
+        return Difference(n, mean, mean - half, mean + half, p)
 
 
 def holm(p):
@@ -136,13 +147,19 @@ def holm(p):
 def with_std(mean, std):
     """0.9712 ± 0.0012: std to two figures, the mean to as many places."""
     if std > 0:
-        places = decimals(std)
-        return f"{mean:.{places}f} ± {std:.{places}f}"
+        return " ± ".join(rounded([mean, std], std))
     if math.isnan(mean):
         return ""
     return f"{mean:.4g} ± 0" if std == 0 else f"{mean:.4g}"
 
 
-def decimals(spread):
-    """Places after the point that show two figures of a spread above 0."""
-    return max(0, 1 - math.floor(math.log10(spread)))
+def rounded(values, spread, sign=""):
+    """Texts of the values, with the places that show two figures of a spread above 0.
+
+    Where these are too many, or a number too large, they have four figures. sign: "+" for always.
+    """
+    style = f"{sign}.4g"
+    if 1e-12 < spread < 1e9 > max(map(abs, values)):
+        exponent = int(f"{spread:.1e}".partition("e")[2])  # of two figures: 0.0099999 is 0.010
+        style = f"{sign}.{max(0, 1 - exponent)}f"
+    return [f"{value:{style}}" for value in values]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis import command
 from analysis.runs import label, several
-from analysis.statistics import decimals, holm, mean_and_std, paired_difference, with_std
+from analysis.statistics import holm, mean_and_std, paired_difference, rounded, with_std
 from analysis.sweep import WrongArgument, is_value, split_condition
 
 
@@ -105,11 +105,11 @@ def compare(sweep, metric, baseline):
             text = f": {group.name} has several runs of one seed; group by more keys"
             raise WrongArgument("baseline", text)
         by_seed[group.name] = pd.Series(group.finals(metric), seeds)
-    rows = {
-        group: paired_difference((own - by_seed[baseline]).dropna().to_numpy())._asdict()
-        for group, own in by_seed.items()
-        if group != baseline
-    }
+    rows = {}
+    for group, own in by_seed.items():
+        if group != baseline:
+            pairs = pd.DataFrame({"own": own, "other": by_seed[baseline]}).dropna()
+            rows[group] = paired_difference(*pairs.to_numpy().T)._asdict()
     table = pd.DataFrame.from_dict(rows, orient="index")
     table["p_holm"] = holm(table["p"])
     table["n"] = table["n"].astype("Int64")  # stays whole beside the baseline's empty row
@@ -148,8 +148,8 @@ def comparison(row):
     """Cells for the difference, its interval, its p and the pairs; empty where there is none."""
     if pd.isna(row["p"]):
         return ["", "", "", "" if pd.isna(row["pairs"]) else str(row["pairs"])]
-    places = decimals(row["high"] - row["low"]) if row["high"] > row["low"] else 4
-    mean, low, high = (f"{row[key]:+.{places}f}" for key in ("difference", "low", "high"))
+    width = row["high"] - row["low"] or 0.001
+    mean, low, high = rounded([row[key] for key in ("difference", "low", "high")], width, "+")
     return [mean, f"{low} to {high}", f"{row['p_holm']:.2g}", str(row["pairs"])]
 
 

@@ -28,7 +28,7 @@ from time import perf_counter
 
 from tqdm import tqdm
 
-from sweeps.engines import cores
+from mlp.machine import cores
 
 ROOT = Path(__file__).resolve().parents[1]
 LRS = ("0.03", "0.1", "0.3", "1")

@@ -52,7 +52,8 @@ class LocalLauncher(_Launcher):
 
     def engine(self, task_of, n_jobs, threads):
         from mlp.errors import UserError
-        from sweeps.engines import Local, cores
+        from mlp.machine import cores
+        from sweeps.engines import Local
 
         workers = self._options["workers"]
         if workers is None:

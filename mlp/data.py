@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mlp.errors import UserError
+from mlp.machine import require_memory
 from mlp.mnist import CLOTHES, load_fashion_mnist, load_mnist
 from mlp.own_data import Examples, load_bundled, load_csv, load_npz
 from mlp.settings import setting
@@ -43,22 +45,29 @@ class Dataset:
     def normalised(self, inputs, dtype=float, out=None):
         """Stored inputs (..., n_features) as a network sees them, in this floating-point type.
 
-        The offset is subtracted in the type that holds the stored numbers too, before any
-        rounding. out: an array of that type to work in.
+        Rounding comes last. out: an array to work in, of the type that `exact` tells.
         """
-        exact = np.result_type(inputs, dtype)
+        exact = exact_type(inputs, dtype)
         x = np.empty(inputs.shape, exact) if out is None else out
         x[...] = inputs
         x -= np.asarray(self.offset, exact)
         x *= np.asarray(self.scale, exact)
         return x.astype(dtype, copy=False)
 
+    def extremes(self, inputs, dtype=float):
+        """The least and the greatest of each feature, as a network sees them: (2, n_features)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.normalised(np.stack([inputs.min(axis=0), inputs.max(axis=0)]), dtype)
+
     def input_range(self):
         """Smallest and largest normalised training input."""
-        inputs = self.train[0]
-        low = (np.min(inputs, axis=0) - self.offset) * self.scale
-        high = (np.max(inputs, axis=0) - self.offset) * self.scale
-        return float(np.min(low)), float(np.max(high))
+        low, high = self.extremes(self.train[0])
+        return float(low.min()), float(high.max())
+
+    def largest(self, dtype):
+        """The greatest absolute value of all normalised inputs; not finite beyond this type."""
+        parts = [self.extremes(inputs, dtype) for inputs, _ in (self.train, self.held_out)]
+        return float(np.abs(parts).max())
 
     def summary(self):
         (low, high), words = self.input_range(), {"val": "validation", "test": "test"}
@@ -79,19 +88,41 @@ class Dataset:
         return words
 
 
+def exact_type(inputs, dtype):
+    """The type to normalise stored inputs in, for a network of this dtype.
+
+    Of bytes, float32 is exact enough. All others have a float64: a mean of 1e6 under a standard
+    deviation of 1 would lose what float32 does not hold, and 1e-42 has no float32 reciprocal.
+    """
+    return np.result_type(inputs, dtype, dtype if inputs.dtype.itemsize == 1 else float)
+
+
 def normalise(inputs, how):
     """offset and scale such that (inputs - offset) * scale has a controlled range.
 
     inputs (n, n_features). how: "none"; "unit": from 0 to 1, by the least and the greatest of all
-    inputs; "standard": mean 0 and standard deviation 1, feature by feature (a constant one: 0).
+    inputs; "standard": mean 0 and standard deviation 1, feature by feature. What is constant but
+    for rounding becomes 0, also in other examples. Raises UserError where a float can't hold the
+    spread.
     """
     if how == "none":
         return 0.0, 1.0
-    if how == "unit":
-        low, high = float(np.min(inputs)), float(np.max(inputs))
-        return low, 1 / (high - low) if high > low else 1.0
-    offset, spread = np.mean(inputs, axis=0, dtype=float), np.std(inputs, axis=0, dtype=float)
-    return offset, 1 / np.where(spread > 0, spread, 1)
+    exact, axis = exact_type(inputs, float), None if how == "unit" else 0
+    low, high = (extreme(inputs, axis).astype(exact) for extreme in (np.min, np.max))
+    error = len(inputs) * np.finfo(exact).eps  # of a sum
+    if inputs.dtype.kind == "f":
+        error = max(error, np.finfo(inputs.dtype).eps)
+    with np.errstate(all="ignore"):
+        offset, spread = low, high - low
+        is_constant = spread <= error * np.maximum(abs(low), abs(high))
+        if how == "standard":
+            offset, spread = (f(inputs, axis=0, dtype=exact) for f in (np.mean, np.std))
+            spread[spread < np.finfo(exact).tiny ** 0.5] = 0  # its square has lost digits
+        scale = np.where(is_constant, 0, 1 / spread)
+    if not np.all(np.isfinite(offset) & np.isfinite(scale) & (is_constant | (scale > 0))):
+        limits = f"from {np.min(low):.3g} to {np.max(high):.3g}"
+        raise UserError(f"dataset.normalize={how}: no float holds the spread of inputs {limits}")
+    return offset, scale
 
 
 MOST_STEPS, MOST_ROWS = 64, 128  # of a block, unless a single batch has more rows
@@ -130,7 +161,7 @@ class Batches:
         shape = (*order.shape, self.inputs.shape[1])
         if self.stored.shape != shape:
             self.stored = np.empty(shape, self.inputs.dtype)
-            self.x = np.empty(shape, np.result_type(self.inputs, self.dtype))
+            self.x = np.empty(shape, exact_type(self.inputs, self.dtype))
         # mode="clip" because "raise", the default, buffers the whole output
         np.take(self.inputs, order, axis=0, out=self.stored, mode="clip")
         return self.normalise(self.stored, self.dtype, out=self.x)
@@ -142,6 +173,7 @@ def load_synth(num_train=60_000, num_val=10_000, seed=0):
     Class 1 where x1^2 + 0.95 x1 x2 + 0.4 x2^2 > 0.6. Returns ((x, y), (x, y), 2): x (n, 2)
     float64, y (n,) int64. NumPy's legacy generator, whose numbers never change, draws the points.
     """
+    require_memory(40 * (num_train + num_val), f"dataset.num_train: {num_train + num_val:,} points")
     x = np.random.RandomState(seed).standard_normal((num_train + num_val, 2))
     y = (x[:, 0] ** 2 + 0.95 * x[:, 0] * x[:, 1] + 0.4 * x[:, 1] ** 2 > 0.6).astype(np.int64)
     return (x[:num_train], y[:num_train]), (x[num_train:], y[num_train:]), 2

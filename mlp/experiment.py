@@ -13,6 +13,7 @@ import signal
 import threading
 from collections import ChainMap
 from contextlib import contextmanager, nullcontext
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,9 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from mlp.config import SWITCHES, check
+from mlp.errors import UserError
 from mlp.fast import fastest
+from mlp.machine import cores, require_memory
 from mlp.network import MLP
 from mlp.run_folder import RunFolder, read_back, read_checkpoint, read_result
 from mlp.scalar import Network
@@ -64,6 +67,13 @@ def start(config, dataset):
     weights_seed, order_seed = np.random.SeedSequence(config.seed).spawn(2)
     model = config.model
     sizes = [dataset.n_features, *model.hidden_sizes, dataset.n_classes]
+    if not np.isfinite(dataset.largest(config.dtype)):
+        hint = "scale the data, or set dataset.normalize or dtype=float64"
+        raise UserError(f"the normalised inputs go beyond {config.dtype}: {hint}")
+    n_params = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+    rows = min(config.batch_size, len(dataset.train[0]))
+    n_bytes = 4 * np.dtype(config.dtype).itemsize * (n_params + rows * sum(sizes))
+    require_memory(n_bytes, f"model.hidden_sizes: {n_params:,} parameters at batch size {rows:,}")
     if model.name == "scalar":
         network = Network(sizes)
         seed = int(weights_seed.generate_state(1, np.uint64)[0])
@@ -74,7 +84,7 @@ def start(config, dataset):
         network.initialise(model.init, np.random.default_rng(weights_seed), model.init_std)
         learner = Learner(network, config.optimizer)
         if model.fast:
-            learner = fastest(learner, dataset)
+            learner = fastest(learner, dataset, config.lr)
     numbers = {"lr": config.lr, "batch_size": config.batch_size, "epochs": config.epochs}
     rng = np.random.default_rng(order_seed)
     return Training(learner, config.schedule, dataset, rng=rng, **numbers)
@@ -106,10 +116,15 @@ def run(config, folder=None, overrides=(), say=lambda line: None, overwrite=Fals
     """
     tree = tree_of(config)
     files = RunFolder(folder, tree, overrides, say, overwrite, notes) if folder else None
-    with threadpool_limits(config.threads), files or nullcontext():
+    threads = min(config.threads, cores())
+    with threadpool_limits(threads), files or nullcontext():
         if folder and files.done:
             result, state = read_result(folder), read_checkpoint(folder)
             return Result(result["status"], *read_back(folder), result["metrics"], state)
+        if threads < config.threads:
+            say(
+                f"threads={config.threads}: this run takes {threads}, for it has no more processors"
+            )
         dataset = config.dataset.load()
         say(f"{config.dataset.name}: {dataset.summary()}")
         training = start(config, dataset)
@@ -121,7 +136,7 @@ def run(config, folder=None, overrides=(), say=lambda line: None, overwrite=Fals
         began = saved = training.step
         record, hidden = (epochs or [None])[-1], not config.progress or None
         with (
-            tqdm(total=len(training.lrs), initial=began, unit="step", disable=hidden) as bar,
+            tqdm(total=training.n_steps, initial=began, unit="step", disable=hidden) as bar,
             stop_signals() if folder else nullcontext([]) as came,
         ):
             for record in training.records():
@@ -138,7 +153,8 @@ def run(config, folder=None, overrides=(), say=lambda line: None, overwrite=Fals
                     if record is epochs[-1] and seconds:
                         n_epochs = (record.step - began) / training.steps_per_epoch
                         files.speed(n_epochs * len(training.examples) / seconds)
-                    if record.is_finite and (came or due or record is epochs[-1]):
+                    is_whole = record.is_finite or not training.step
+                    if is_whole and (came or due or record is epochs[-1]):
                         files.write_checkpoint(training.state())
                         saved = training.step
                 if came:

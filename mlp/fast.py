@@ -37,12 +37,19 @@ EXAMPLES = 2000  # are enough to tell which features are rare
 GATHERED = 4096  # examples at least, whose rare features are put in order at once
 
 
-def fastest(learner, dataset):
-    """The fastest equal of a plain Learner on this dataset; perhaps the learner itself."""
+def fastest(learner, dataset, lr=1.0):
+    """The fastest equal of a plain Learner on this dataset; perhaps the learner itself.
+
+    lr: the greatest to come.
+    """
     network, optimizer, rare = learner.network, learner.optimizer, rare_features(dataset)
+    n_features, largest = network.sizes[0], dataset.largest(learner.dtype)
+    # The terms of k_t that the plain way has not: they must stay in the range of the type
+    most = MOST_ROWS * max(1, lr) * (n_features * largest * largest + 1)
     # A step's sum goes over the earlier rows of its block, half of MOST_ROWS on average. The
     # product that it replaces goes over the features.
-    if network.sizes[0] > MOST_ROWS / 2 and is_plain_descent(optimizer):
+    pays = n_features > MOST_ROWS / 2 and most < float(np.finfo(learner.dtype).max)
+    if pays and is_plain_descent(optimizer):
         return LookaheadLearner(network, optimizer, rare)
     return SplitLearner(network, optimizer, rare) if len(rare) else learner
 
@@ -171,8 +178,10 @@ class SplitBatches(Batches):
 
     def __init__(self, dataset, examples, dtype, rare):
         inputs, labels = examples
-        rare_inputs = np.take(inputs, rare, axis=1)
-        self.rare = [SparseRows.of(rare_inputs, dataset.scale, dtype)] if len(rare) else []
+        self.rare = []
+        if len(rare):
+            rows = SparseRows.of(np.take(inputs, rare, axis=1))
+            self.rare = [rows._replace(values=dataset.normalised(rows.values, dtype))]
         # Behind the frequent features comes any other, to make room for the ones
         kept = np.r_[np.delete(np.arange(inputs.shape[1]), rare), 0]
         norms = {"offset": dataset.offset, "scale": dataset.scale}
@@ -261,12 +270,11 @@ class SparseRows(NamedTuple):
     values: np.ndarray
 
     @classmethod
-    def of(cls, matrix, scale=1.0, dtype=np.float64):
-        """matrix (n, n_columns) times a number."""
+    def of(cls, matrix):
+        """matrix (n, n_columns), whose values keep their type."""
         rows, columns = np.divmod(np.flatnonzero(matrix != 0), matrix.shape[1])
         starts = np.searchsorted(rows, np.arange(len(matrix) + 1))
-        values = np.multiply(matrix[rows, columns], scale, dtype=dtype)
-        return cls(matrix.shape[1], starts, columns, values)
+        return cls(matrix.shape[1], starts, columns, matrix[rows, columns])
 
     def take(self, rows):
         """Copies of the rows at these indices (n,), in their order."""

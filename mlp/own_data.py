@@ -182,4 +182,6 @@ def one_each(y, n, where):
         if not (np.isfinite(y) & (y == np.floor(y))).all():
             raise UserError(f"{where} holds fractions; labels must be integers or texts")
         return y.astype(np.int64)
+    if y.dtype == np.uint64 and y.max() < 2**63:
+        return y.astype(np.int64)  # NumPy joins the two as floats
     return y

@@ -180,10 +180,14 @@ class Training:
         self.evaluated = [learner.read(dataset, part) for part in parts]
         self.batch_size = min(batch_size, len(self.examples))
         self.steps_per_epoch = math.ceil(len(self.examples) / self.batch_size)
-        n_steps = self.steps_per_epoch * epochs
-        self.lrs = lr * schedule((np.arange(n_steps) + 0.5) / n_steps)
+        self.n_steps, self.lr, self.schedule = self.steps_per_epoch * epochs, lr, schedule
         self.epoch = self.step = 0
         self.order_state = rng.bit_generator.state  # from which this epoch's order is drawn
+
+    def lrs(self, epoch):
+        """The learning rate of each step of an epoch, counted from 0: (steps_per_epoch,)."""
+        steps = epoch * self.steps_per_epoch + np.arange(self.steps_per_epoch)
+        return self.lr * self.schedule((steps + 0.5) / self.n_steps)
 
     def records(self):
         """Train, yielding a Steps record for every block of steps and an Epoch record per epoch.
@@ -191,13 +195,17 @@ class Training:
         Ends early where a loss is not finite: the last record shows it, its is_finite is False.
         """
         if self.step == 0:
-            yield Epoch(0, 0, float(self.lrs[0]), *self.evaluate(), seconds=0.0)
+            record = Epoch(0, 0, float(self.lrs(0)[0]), *self.evaluate(), seconds=0.0)
+            yield record
+            if not record.is_finite:
+                return
         while self.epoch < self.epochs:
             order, seconds = self.rng.permutation(len(self.examples)), 0.0
-            order = order[(self.step - self.epoch * self.steps_per_epoch) * self.batch_size :]
+            first, all_lrs = self.epoch * self.steps_per_epoch, self.lrs(self.epoch)
+            order = order[(self.step - first) * self.batch_size :]
             n_batches, began = steps_per_block(self.batch_size), time.perf_counter()
             for x, labels in self.examples.blocks(order, self.batch_size, n_batches):
-                lrs = self.lrs[self.step :][: math.ceil(len(labels) / self.batch_size)]
+                lrs = all_lrs[self.step - first :][: math.ceil(len(labels) / self.batch_size)]
                 with np.errstate(**QUIET):
                     losses = self.learner.steps(x, labels, lrs)
                 seconds += time.perf_counter() - began
@@ -210,8 +218,7 @@ class Training:
                     return
                 began = time.perf_counter()
             self.epoch, self.order_state = self.epoch + 1, self.rng.bit_generator.state
-            lr = float(self.lrs[self.step - 1])
-            record = Epoch(self.epoch, self.step, lr, *self.evaluate(), seconds)
+            record = Epoch(self.epoch, self.step, float(all_lrs[-1]), *self.evaluate(), seconds)
             yield record
             if not record.is_finite:
                 return

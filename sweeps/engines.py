@@ -17,7 +17,6 @@ import tempfile
 import threading
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -217,12 +216,3 @@ def _outlive_no_parent():
     """Ask the running job to save its state when the parent is gone, even by kill -9."""
     wait([multiprocessing.parent_process().sentinel])
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def cores():
-    """Processors that this process may use, by affinity and by its control group's quota."""
-    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with contextlib.suppress(OSError, ValueError):  # "max" is no number
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        n = min(n, max(1, int(quota) // int(period)))
-    return n

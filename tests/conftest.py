@@ -2,11 +2,14 @@
 
 import importlib
 import os
+import signal
 
 import pytest
 
 if "MLP_DATA_DIR" in os.environ:  # tests change the working directory
     os.environ["MLP_DATA_DIR"] = os.path.abspath(os.environ["MLP_DATA_DIR"])
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell ignores it for what runs behind
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else the tests' runs would too
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sklearn.datasets
 
+from mlp import make_config, run
 from mlp.data import (
     MOST_ROWS,
     MOST_STEPS,
@@ -24,7 +25,8 @@ from mlp.data import (
     steps_per_block,
 )
 from mlp.errors import UserError
-from mlp.own_data import load_bundled, load_csv, load_npz
+from mlp.experiment import start
+from mlp.own_data import load_bundled, load_csv, load_npz, split
 
 X = np.array([[0, 1.5], [1, 2.5], [2, 0], [3, 1], [4, 7]])
 Y = np.array([0, 1, 2, 1, 0])
@@ -124,6 +126,46 @@ def test_npz_without_one_holds_a_fifth_out_by_the_seed(npz):
     assert rows(np.vstack([x, x_val]), np.concatenate([y, y_val])) == everything
     np.testing.assert_array_equal(load_npz(path, seed=0)[0][0], x)
     assert (load_npz(path, seed=1)[0][0] != x).any()
+
+
+@pytest.mark.parametrize(("n", "n_val"), [(2, 1), (7, 1), (8, 2), (18, 4), (20, 4), (1797, 359)])
+def test_the_fifth_that_is_held_out_is_rounded_to_the_nearest(n, n_val):
+    x = np.arange(n).reshape(-1, 1)
+    (x_train, _), (x_val, _) = split(x, x[:, 0], seed=0)
+    assert (len(x_train), len(x_val)) == (n - n_val, n_val)
+
+
+STORED = [*"?bBhHiIlLefdg", ">f4", ">i2"]  # all types of real numbers, and two of another machine
+HIGHEST = {"?": 1, "e": 4e4, "f": 3e38, "d": 1e150, ">f4": 3e38}
+
+
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("how", ["none", "unit", "standard"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_network_sees_the_stored_numbers_whatever_their_type(npz, dtype, how, stored):
+    """Normalised in longdouble, then rounded; in batches, for evaluation and in the summary."""
+    unit = np.random.default_rng(0).random((60, 4))
+    highest = HIGHEST.get(stored, np.iinfo(stored).max if stored in "bBhHiIlL>i2" else 1e30)
+    if stored[-1] in "bhilefdg" or stored == ">f4":
+        unit = 2 * unit - 1
+    x = np.clip(unit, -0.99, 0.99) * float(highest) if stored != "?" else unit > 0.5
+    path = npz(x_train=x.astype(stored), y_train=(np.arange(60) % 2).astype("L"))
+    dataset = Npz(path=str(path), seed=0, normalize=how).load()
+    if how == "none" and np.abs(x.astype(np.longdouble)).max() > np.finfo(dtype).max:
+        with pytest.raises(UserError, match=f"go beyond {dtype}"):
+            start(make_config(dtype=dtype), dataset)
+        return
+    exact = dataset.train[0].astype(np.longdouble)
+    offset, scale = normalise(exact, how)
+    expected = ((exact - offset) * scale).astype(dtype)
+    training = start(make_config(dtype=dtype), dataset)
+    ((seen, _),) = Batches(dataset, dataset.train, dtype).blocks(np.arange(48), 48)
+    assert seen.dtype == dtype
+    tolerance = 4 * np.finfo(dtype).eps * np.abs(expected).max()
+    np.testing.assert_allclose(seen, expected, rtol=0, atol=tolerance)
+    low, high = dataset.input_range()
+    assert (low, high) == pytest.approx((expected.min(), expected.max()), rel=1e-6, abs=1e-6)
+    assert np.isfinite(training.evaluate()).all()
 
 
 def test_npz_inputs_are_flattened_and_keep_their_type(npz):
@@ -416,10 +458,86 @@ def test_normalise_reaches_the_stated_range(dtype):
     np.testing.assert_allclose(standard.std(axis=0), [0, x[:, 1].std() > 0, 0])
 
 
-def test_inputs_that_are_all_the_same_normalise_to_zero():
-    for how in "unit", "standard":
-        offset, scale = normalise(np.full((3, 2), 5.0), how)
-        np.testing.assert_array_equal((5.0 - offset) * scale, 0)
+@pytest.mark.parametrize("stored", [np.uint8, np.int64, np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("how", ["unit", "standard"])
+def test_what_is_constant_is_0_in_every_example(how, stored):
+    """The mean of equal numbers is often none of them, and their computed std above 0."""
+    constants = np.random.default_rng(0).random(200) * 100
+    if stored is np.float64:
+        constants = np.r_[constants, constants * 1e150, constants * 1e-150]
+    x = np.tile(constants.astype(stored), (999, 1))
+    if how == "unit":
+        x[:] = x[0, 0]
+    offset, scale = normalise(x, how)
+    dataset = Dataset((x, None), (x + 1, None), 2, offset, scale)
+    for inputs in x, x + np.ones((), stored):
+        np.testing.assert_array_equal(dataset.normalised(inputs), 0)
+
+
+@pytest.mark.parametrize("stored", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("how", ["unit", "standard"])
+def test_a_spread_within_rounding_is_none(how, stored):
+    value = stored(0.1)
+    few_last_places = [value, np.nextafter(value, stored(1))]
+    _, scale = normalise(np.array(few_last_places * 50).reshape(-1, 1), how)
+    assert scale == 0
+    further = np.array([value, value * stored(1.01)] * 50, stored).reshape(-1, 1)
+    offset, scale = normalise(further, how)
+    expected = (further.astype(float) - offset) * scale
+    assert np.ptp(expected) == pytest.approx(1 if how == "unit" else 2)
+
+
+def test_a_constant_feature_costs_no_accuracy(npz):
+    """0.1 in all of x_train and 0.2 in x_val says nothing about the classes."""
+    rng, found = np.random.default_rng(0), []
+    x, x_val = rng.normal(size=(400, 3)), rng.normal(size=(200, 3))
+    for constants in (0.1, 0.1), (0.1, 0.2), (1 / 3, 1e6):
+        arrays = [np.c_[a, np.full(len(a), c)] for a, c in zip((x, x_val), constants, strict=True)]
+        path = npz(
+            **dict(zip(("x_train", "x_val"), arrays, strict=True)),
+            y_train=(x[:, 0] > 0).astype(int),
+            y_val=(x_val[:, 0] > 0).astype(int),
+        )
+        config = make_config(dataset={"name": "npz", "path": str(path)}, model={"hidden_sizes": []})
+        found.append(run(config).metrics["val_accuracy"])
+    assert found[0] == found[1] == found[2] > 0.95
+
+
+def test_an_offset_takes_part_in_the_range_of_the_unit():
+    offset, scale = normalise(np.array([[3.0, 7.0], [5.0, 11.0]]), "unit")
+    assert (offset, scale) == (3, 1 / 8)
+
+
+@pytest.mark.parametrize("how", ["unit", "standard"])
+@pytest.mark.parametrize(
+    ("stored", "size"), [(np.float32, 1e-42), (np.float32, 3e38), (float, 1e150)]
+)
+def test_small_and_large_numbers_are_normalised_like_others(how, stored, size):
+    x = np.linspace(-1, 1, 21).reshape(-1, 1)
+    near = (x * size).astype(stored)
+    exact = near.astype(float) / size
+    expected, found = (
+        Dataset((a, None), (a, None), 2, *normalise(a, how)).normalised(a, np.float32)
+        for a in (exact, near)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("how", "size"),
+    [
+        ("unit", 1e-320),
+        ("unit", 1.7e308),
+        ("standard", 1e-320),
+        ("standard", 1e-170),
+        ("standard", 1e200),
+        ("standard", 1.7e308),
+    ],
+)
+def test_a_spread_that_no_float_holds_is_said(how, size):
+    line = f"dataset.normalize={how}: no float holds the spread of inputs from -"
+    with pytest.raises(UserError, match=line):
+        normalise(np.linspace(-1, 1, 9).reshape(3, 3) * size, how)
 
 
 def test_input_range_is_that_of_the_normalised_training_inputs():
@@ -448,6 +566,18 @@ def test_an_offset_is_subtracted_before_anything_is_rounded():
     np.testing.assert_array_equal(dataset.normalised(x, np.float32), [[0], [1]])
     ((inputs, _),) = Batches(dataset, dataset.train, np.float32).blocks(np.arange(2), 2)
     np.testing.assert_array_equal(inputs, [[0], [1]])
+
+
+@pytest.mark.parametrize("stored", [np.float32, np.uint16])
+def test_a_large_mean_costs_no_digits(stored):
+    """A float32 offset would be off by up to 1/32 of the std."""
+    rng, large = np.random.default_rng(0), {np.float32: 1e6, np.uint16: 6e4}[stored]
+    x = np.round(rng.normal(size=(500, 3)) * 4) / (4 if stored is np.float32 else 1) + large
+    x = x.astype(stored)
+    exact = x.astype(np.longdouble)
+    expected = (exact - exact.mean(axis=0)) / exact.std(axis=0)
+    found = Dataset((x, None), (x, None), 2, *normalise(x, "standard")).normalised(x, np.float32)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
 
 
 # Data sets by name

@@ -168,7 +168,8 @@ def test_every_setting_reaches_the_training():
     assert network.layers[1].forward(np.array([[-1.0]])) == 0
     assert training.learner.optimizer is config.optimizer
     assert (training.batch_size, training.epochs) == (7, 3)
-    np.testing.assert_allclose(training.lrs, 0.3 * (1 - (np.arange(n_steps) + 0.5) / n_steps))
+    lrs = np.concatenate([training.lrs(epoch) for epoch in range(3)])
+    np.testing.assert_allclose(lrs, 0.3 * (1 - (np.arange(n_steps) + 0.5) / n_steps))
 
 
 @pytest.mark.parametrize("model", ["mlp", "scalar"])

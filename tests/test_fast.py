@@ -230,6 +230,28 @@ def test_a_fast_way_is_chosen_where_it_is_exact_and_pays(
     assert (found is plain) == (expected is Learner)
 
 
+@pytest.mark.parametrize(
+    ("lr", "largest", "dtype", "expected"),
+    [
+        (1.0, 1e17, "float32", LookaheadLearner),
+        (1.0, 1e20, "float32", Learner),  # its inner products have no float32
+        (1e30, 1.0, "float32", LookaheadLearner),
+        (1e36, 1.0, "float32", Learner),
+        (1e30, 1e5, "float32", Learner),
+        (1e-30, 1e20, "float32", Learner),
+        (1e30, 1e20, "float64", LookaheadLearner),
+        (1.0, 1e160, "float64", Learner),
+        (1.0, 1e308, "float64", Learner),
+    ],
+)
+def test_looking_ahead_keeps_to_the_range_of_its_type(lr, largest, dtype, expected):
+    rng = np.random.default_rng(0)
+    x, y = rng.random((40, 100)) * largest, rng.integers(0, 2, 40)
+    for train, held_out in (x, x / 1e9), (x / 1e9, x):
+        dataset = Dataset((train, y), (held_out, y), 2)
+        assert type(fastest(example_learner(dataset, dtype=dtype), dataset, lr)) is expected
+
+
 # The fast ways and the plain one
 
 
@@ -291,6 +313,15 @@ def test_looking_ahead_sees_normalised_inputs(how):
     check_both_ways(LookaheadLearner, 1e-9, dataset, batch_size=16)
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-50, 1e50, 1e300])
+def test_rare_features_are_scaled_before_they_are_rounded(size):
+    """Neither the stored numbers nor their scale have a float32."""
+    dataset = example_dataset(n_rare=80)
+    dataset.train, dataset.held_out = ((x * size, y) for x, y in (dataset.train, dataset.held_out))
+    _, dataset.scale = normalise(dataset.train[0], "unit")
+    check_both_ways(LookaheadLearner, 2e-5, dataset, batch_size=16, dtype="float32")
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_training_without_the_kernels_changes_rounding_alone(optimizer, monkeypatch):
     dataset, found = example_dataset(n_rare=80), []
@@ -306,17 +337,17 @@ def test_training_without_the_kernels_changes_rounding_alone(optimizer, monkeypa
 
 def test_sparse_rows_hold_the_numbers_that_are_not_zero():
     stored = np.array([[0, 3, 0], [0, 0, 0], [5, 0, 255]], np.uint8)
-    rows = SparseRows.of(stored, 0.5, np.float32)
+    rows = SparseRows.of(stored)
     assert rows.n_columns == 3
     assert rows.starts.tolist() == [0, 1, 1, 3]
     assert rows.columns.tolist() == [1, 0, 2]
-    assert rows.values.tolist() == [1.5, 2.5, 127.5]
-    assert rows.values.dtype == np.float32
+    assert rows.values.tolist() == [3, 5, 255]
+    assert rows.values.dtype == np.uint8
 
 
 def test_rows_are_taken_in_any_order_and_seen_in_part(rng, dtype):
     dense, order = matrix(N, N_RARE, 0.3, rng, dtype), np.array([4, 0, 11, 2, 2, 7])
-    taken = SparseRows.of(dense, dtype=dtype).take(order)
+    taken = SparseRows.of(dense).take(order)
     np.testing.assert_array_equal(taken.transposed(), dense[order].T)
     for rows in slice(0, 3), slice(2, 6), slice(1, 1), slice(3, None), slice(None, -2):
         part = taken.part(rows)
@@ -331,7 +362,7 @@ def test_rows_are_taken_in_any_order_and_seen_in_part(rng, dtype):
 def test_products_are_those_of_scipys_operator(either_scipy, rng, dtype):
     """No documentation of SciPy promises what its kernels do; this test holds it."""
     dense = matrix(N, N_RARE, 0.3, rng, dtype)
-    rows, public = SparseRows.of(dense, dtype=dtype), csr_array(dense)
+    rows, public = SparseRows.of(dense), csr_array(dense)
     right, left = (rng.normal(size=(n, N_OUT)).astype(dtype) for n in (N_RARE, N))
     product, transposed = (np.ones((n, N_OUT), dtype) for n in (N, N_RARE))
     rows.add_dot(right, product)
@@ -406,7 +437,7 @@ def split_inputs(widths, stack, rng, dtype):
     frequent = rng.normal(size=(*stack, N, n_frequent + 1)).astype(dtype)
     frequent[..., -1] = 1
     each = [matrix(N, n_rare, 0.3, rng, dtype) for _ in range(math.prod(stack))]
-    sparse = [SparseRows.of(dense, dtype=dtype) for dense in each] if n_rare else []
+    sparse = [SparseRows.of(dense) for dense in each] if n_rare else []
     written_out = np.concatenate([np.reshape(each, (*stack, N, n_rare)), frequent], axis=-1)
     return SplitInputs(frequent, sparse), written_out
 

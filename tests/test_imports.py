@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [  # a module of mlp imports from floors below its own alone
     {"errors", "files", "network", "scalar"},
-    {"download", "settings"},
+    {"download", "machine", "settings"},
     {"mnist", "own_data"},
     {"data", "optimizers", "schedules"},
     {"config", "training"},

@@ -86,16 +86,40 @@ def test_mean_and_std_need_one_and_two_runs():
 
 
 def test_equal_values_have_no_spread_whatever_rounding_says():
-    assert np.std(np.full(3, 0.1), ddof=1) > 0
-    assert mean_and_std(np.full(3, 0.1))[1] == 0
-    assert paired_difference(np.full(3, 0.1)).p == 0
+    values = np.full(3, 0.8)
+    assert np.std(values, ddof=1) > 0 and np.mean(values) != 0.8
+    assert mean_and_std(values) == (0.8, 0)
+    a, b = np.array([0.9, 0.91, 0.92, 0.55]), np.array([0.8, 0.81, 0.82, 0.45])
+    assert np.std(a - b) > 0
+    got = paired_difference(a, b)
+    assert got.low == got.mean == got.high == pytest.approx(0.1)
+    assert got.p == 0
+    assert paired_difference(a, a * (1 + 2**-52)) == (4, 0, 0, 0, 1)
+
+
+def test_a_small_spread_of_differences_is_one():
+    b = np.array([1e6, 1.5e6, 2e6])
+    got = paired_difference(b + np.array([0.001, 0.002, 0.003]), b)
+    assert got.mean == pytest.approx(0.002, rel=1e-6) and 0.05 < got.p < 0.1
+
+
+@pytest.mark.parametrize("size", [2.0**-400, 2.0**600, 2.0**1021])
+def test_moments_of_very_small_and_very_large_values(size, recwarn):
+    values = np.array([1.0, 1.5, 3.0])
+    mean, std = mean_and_std(values)
+    assert (mean, std) == (values.mean(), values.std(ddof=1))
+    assert mean_and_std(size * values) == (size * mean, size * std)
+    got = paired_difference(size * values, -size * values[::-1] / 2)
+    ordinary = paired_difference(values, -values[::-1] / 2)
+    assert got.p == ordinary.p and got.mean == size * ordinary.mean
+    assert not recwarn.list
 
 
 def test_paired_difference_is_scipys_paired_t_test():
     a, b = np.random.default_rng(3).standard_normal((2, 6))
     wanted = scipy.stats.ttest_rel(a, b)
     interval = wanted.confidence_interval(0.95)
-    got = paired_difference(a - b)
+    got = paired_difference(a, b)
     assert got.n == 6
     wanted = [np.mean(a - b), interval.low, interval.high, wanted.pvalue]
     np.testing.assert_allclose(got[1:], wanted, rtol=1e-12)
@@ -103,14 +127,14 @@ def test_paired_difference_is_scipys_paired_t_test():
 
 @pytest.mark.parametrize("differences", [[], [0.5]])
 def test_fewer_than_two_pairs_say_nothing(differences):
-    got = paired_difference(np.array(differences))
+    got = paired_difference(np.array(differences), np.zeros(len(differences)))
     assert got.n == len(differences)
     assert np.isnan(got[1:]).all()
 
 
 def test_differences_without_spread():
-    assert paired_difference(np.zeros(3)) == (3, 0, 0, 0, 1)
-    assert paired_difference(np.full(3, 0.5)) == (3, 0.5, 0.5, 0.5, 0)
+    assert paired_difference(np.ones(3), np.ones(3)) == (3, 0, 0, 0, 1)
+    assert paired_difference(np.ones(3), np.full(3, 0.5)) == (3, 0.5, 0.5, 0.5, 0)
 
 
 def test_holm_by_hand():
@@ -130,6 +154,12 @@ def test_holm_stops_at_one_and_leaves_out_what_was_not_tested():
         (0.97123, 0.00123, "0.9712 ± 0.0012"),
         (2.5, 0.5, "2.50 ± 0.50"),
         (1234.4, 25.0, "1234 ± 25"),
+        (0.3, 0.01, "0.300 ± 0.010"),
+        (0.3, 0.01 - 1e-17, "0.300 ± 0.010"),
+        (5.7123e9, 3e8, "5.712e+09 ± 3e+08"),
+        (2e200, 1.5e199, "2e+200 ± 1.5e+199"),
+        (1e300, np.inf, "1e+300 ± inf"),
+        (0.5, 3e-17, "0.5 ± 3e-17"),
         (0.5, 0.0, "0.5 ± 0"),
         (0.51239, np.nan, "0.5124"),
         (np.nan, np.nan, ""),

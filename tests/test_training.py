@@ -259,10 +259,31 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(bad):
     assert (training.epoch, training.step) == (1, 5)
 
 
-def test_an_evaluation_that_is_not_finite_ends_the_run_with_its_epoch():
-    records = records_of(Recorder(logits=math.nan), numbered(n_train=10), batch_size=4)
-    assert [type(record) for record in records] == [Epoch, Steps, Steps, Epoch]
+@pytest.mark.parametrize("when", [0, 1])
+@pytest.mark.parametrize("where", ["train_loss", "held_out_loss"])
+def test_an_evaluation_that_is_not_finite_ends_the_run_with_its_epoch(when, where):
+    learner = Recorder()
+
+    def logits(x):
+        bad = learner.trained_on or not when
+        is_there = bad and (x[0, 0] < 0) == (where == "held_out_loss")  # held-out numbers are < 0
+        return np.full((len(x), 2), math.nan if is_there else 0.0)
+
+    learner.logits = logits
+    records = records_of(learner, numbered(n_train=10), batch_size=4)
+    assert [type(record) for record in records] == [Epoch, Steps, Steps, Epoch][: 1 + 3 * when]
+    assert not math.isfinite(getattr(records[-1], where))
     assert not records[-1].is_finite
+
+
+def test_learning_rates_take_no_memory_for_epochs_to_come():
+    n = 10**15
+    training = training_of(Recorder(), numbered(), schedule=SCHEDULES["linear"], epochs=n)
+    assert training.n_steps == 3 * n
+    np.testing.assert_allclose(training.lrs(n // 2), 0.05, rtol=1e-12)
+    assert [type(record) for record, _ in zip(training.records(), "abcd", strict=False)] == [
+        *[Epoch, Steps, Steps, Epoch]
+    ]
 
 
 @WAYS
