@@ -12,8 +12,8 @@ import pytest
 from analysis import dataset as command
 from analysis import predictions
 from analysis.dataset import default_settings, plot_dataset, run_settings
-from analysis.predictions import load_network, predict, probabilities
-from mlp.data import Dataset
+from analysis.predictions import MANY, load_network, predict, probabilities
+from mlp.data import Dataset, Npz
 from mlp.network import MLP
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -197,6 +197,47 @@ def test_shading_is_white_in_doubt_and_the_colour_of_the_class_otherwise():
     np.testing.assert_allclose(doubt, 1)
     np.testing.assert_allclose(first, [1, 0.6, 0.6])
     assert second[2] == 1 and 0.6 < second[0] == second[1] < 0.7
+
+
+@pytest.mark.parametrize("n_classes", [MANY, MANY + 1, 300])
+def test_many_classes_are_drawn_without_their_names(linear, n_classes):
+    rng = np.random.default_rng(0)
+    for n_features in 2, 5:
+        x, y = rng.normal(size=(600, n_features)), np.arange(600) % n_classes
+        dataset = Dataset((x, y), (x, y), n_classes)
+        network = linear(rng.normal(size=(n_features, n_classes)), np.zeros(n_classes))
+        page = plot_dataset(dataset, network)
+        assert len(page.axes[0].patches) == (2 * n_classes if n_classes <= MANY else 2)
+        axes = next(a for a in page.axes if a.get_xlabel().startswith(("feature 1", "predicted")))
+        if n_features == 2:
+            drawn = sum(len(line.get_xdata()) for line in axes.lines)
+            assert drawn == 600 and bool(axes.get_legend()) == (n_classes <= MANY)
+        else:
+            assert len(axes.texts) == (n_classes**2 if n_classes <= MANY else 0)
+            assert axes.images[0].get_array().shape == (n_classes, n_classes)
+
+
+def test_predictions_of_thousands_of_classes_are_refused(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(command, "MOST", 1)
+    line = refused(["synth", "--run", folder], capsys)
+    assert line == "synth: predictions are drawn for 1 classes at most"
+
+
+@pytest.mark.parametrize(
+    ("stored", "how"),
+    [*((t, "none") for t in "?bBhHiIlLefdg"), ("e", "unit"), ("f", "unit"), ("L", "standard")],
+)
+def test_every_type_of_stored_numbers_is_drawn(tmp_path, linear, stored, how, recwarn, capsys):
+    dtype = np.dtype(stored)
+    highest = np.iinfo(dtype).max if dtype.kind in "iu" else {"e": 4e4, "?": 1}.get(stored, 3e38)
+    x = np.clip(np.random.default_rng(0).normal(size=(60, 2)) / 4, -0.99, 0.99)
+    x = x > 0 if stored == "?" else (abs(x) if dtype.kind == "u" else x) * float(highest)
+    np.savez(tmp_path / "my.npz", x_train=x.astype(dtype), y_train=(np.arange(60) % 2).astype("L"))
+    dataset = Npz(path=str(tmp_path / "my.npz"), seed=0, normalize=how).load()
+    network = linear([[1.0, -1.0], [0.5, 0.0]], [0.0, 0.0]) if stored in "eLg" else None
+    plot_dataset(dataset, network).draw_without_rendering()
+    assert "inf" not in command.describe(dataset) and "nan" not in command.describe(dataset)
+    assert not recwarn.list
 
 
 # The command

@@ -198,6 +198,13 @@ def test_every_x_joins_loss_per_step_and_per_epoch(sweep, x, last):
     assert list(table.groupby("metric")["x"].max()) == [last, last]
 
 
+def test_examples_are_steps_times_the_batch_size_of_each_run(tmp_path):
+    for size in 16, 32:
+        write_run(tmp_path / str(size), RAW[0, 0], batch_size=size)
+    table = run(tmp_path, "--x", "examples")
+    assert dict(table.groupby("batch_size")["x"].max()) == {16: 640, 32: 1280}
+
+
 def test_without_loss_x_is_the_epoch(sweep):
     assert run(sweep, "--metric", "val_accuracy", stem="curves-val_accuracy")["x"].max() == 10
 
@@ -240,6 +247,38 @@ def test_a_band_near_0_does_not_stretch_a_logarithmic_axis(tmp_path):
         write_run(tmp_path / str(seed), np.full(8, 1 + 0.17 * seed), seed=seed)
     (axes,) = plot_curves(read_sweep(tmp_path), band="ci95", log="y").axes
     assert axes.get_ylim()[0] > 0.9
+
+
+@pytest.mark.parametrize("n", [curves.FEW, curves.FEW + 1])
+def test_single_runs_are_drawn_while_they_are_few(tmp_path, n):
+    for seed in range(n):
+        write_run(tmp_path / str(seed), RAW[0, 0, :8] + seed, seed=seed)
+    write_run(tmp_path / "alone", RAW[0, 0, :8], lr=1.0)
+    page = plot_curves(read_sweep(tmp_path))
+    assert len(page.axes[0].lines) == 1 + 1 + (n if n <= curves.FEW else 0)
+    assert page.axes[0].lines[0].get_ydata()[0] == pytest.approx(RAW[0, 0, 0] + (n - 1) / 2)
+    text = "Faint: each run." if n == curves.FEW else f"Faint: each run, where n <= {curves.FEW}."
+    assert text in note(page)
+
+
+def test_a_figure_of_400_groups_is_no_longer_than_a_page(tmp_path):
+    for i in range(400):
+        write_run(tmp_path / str(i), RAW[0, 0, :8], lr=(i + 1) / 1000)
+    page = plot_curves(read_sweep(tmp_path))
+    assert page.get_size_inches()[1] < 11
+    (legend,) = page.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert len(names) == figure.MOST_ENTRIES
+    assert (names[0], names[-1]) == ("0.001 (n=1)", "0.4 (n=1)")
+    assert "The legend has 40 of 400 groups." in note(page)
+
+
+def test_huge_losses_are_drawn_without_a_warning(tmp_path, recwarn):
+    for seed, size in enumerate([1e200, 2e200, 3e200]):
+        write_run(tmp_path / str(seed), RAW[0, 0, :8] * size, seed=seed)
+    table = run(tmp_path)
+    np.testing.assert_allclose(table["mean"], RAW[0, 0, :8] * 2e200)
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,36 @@ def test_a_run_that_diverges_says_so(tmp_path, fast):
     assert not np.isfinite(found.losses[-1])
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_run_whose_first_loss_is_not_finite_has_diverged(tmp_path, fast, recwarn):
+    """The inputs have a float32, the first layer's outputs have none; or only of held-out data."""
+    x, y = np.random.default_rng(0).random((40, 100)) * 3e38, np.arange(40) % 2
+    for n, (train, held_out) in enumerate([(x, x), (x / 3e38, x)]):
+        np.savez(tmp_path / "my.npz", x_train=train, y_train=y, x_val=held_out, y_val=y)
+        dataset = {"name": "npz", "path": str(tmp_path / "my.npz"), "normalize": "none"}
+        config = make_config(dataset=dataset, model={"activation": "relu", "fast": fast})
+        for _ in range(2):  # the second finds the first and leaves it
+            found = run(config, tmp_path / str(n))
+            assert found.status == read_result(tmp_path / str(n))["status"] == "diverged"
+            assert (found.losses, len(found.epochs)) == ([], 1)
+            assert not np.isfinite(found.metrics["val_loss"] or np.nan)
+            assert np.isfinite(found.state["weights_0"]).all()
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("where", ["x_train", "x_val"])
+def test_inputs_beyond_the_type_are_said_before_training(tmp_path, where, recwarn):
+    arrays = {"x_train": np.ones((9, 2)), "x_val": np.ones((9, 2))}
+    arrays[where] = arrays[where] * 1e39
+    labels = {name: np.arange(9) % 2 for name in ("y_train", "y_val")}
+    np.savez(tmp_path / "my.npz", **arrays, **labels)
+    dataset = {"name": "npz", "path": str(tmp_path / "my.npz"), "normalize": "none"}
+    with pytest.raises(UserError, match=r"^the normalised inputs go beyond float32: scale"):
+        run(make_config(dataset=dataset))
+    assert run(make_config(dataset=dataset, dtype="float64", epochs=1)).status == "finished"
+    assert not recwarn.list
+
+
 def test_a_run_that_fails_raises_and_tells_its_folder(tmp_path):
     config = make_config(dataset={"name": "npz", "path": "none.npz"})
     with pytest.raises(UserError, match=r"none\.npz does not exist"):

@@ -114,6 +114,15 @@ def test_loss_of_huge_logits_stays_finite(dtype):
     np.testing.assert_array_equal(gradient, [[0, 0], [0.5, -0.5]])
 
 
+def test_each_row_of_logits_is_shifted_by_its_own_maximum():
+    """By that of all rows, the exponentials of the others would be 0/0."""
+    logits, labels = np.array([[1e4, 1e4 - 1], [0.0, -1.0]]), [0, 1]
+    losses, gradient = loss(logits, labels)
+    p = 1 / (1 + math.exp(-1))
+    np.testing.assert_allclose(losses, [-math.log(p), -math.log(1 - p)], rtol=1e-12)
+    np.testing.assert_allclose(gradient, [[(p - 1) / 2, (1 - p) / 2], [p / 2, -p / 2]], rtol=1e-12)
+
+
 @pytest.mark.parametrize("labels", [[0, 2, 1, 1], [2], [[0, 1], [2, 2], [1, 0]]], ids=str)
 def test_loss_gradient_is_that_of_the_mean_over_each_batch(labels):
     """Also for a stack of three batches. The logits stay as they are."""

@@ -105,6 +105,38 @@ def test_a_third_hyperparameter_makes_panels_of_heat_maps(tmp_path, x):
     assert [len(axes.images) for axes in draw(tmp_path, x.split(","))[:2]] == [1, 1]
 
 
+def test_a_cell_is_the_mean_and_not_the_median(tmp_path):
+    for size in 16, 32:
+        for seed, final in enumerate([0.1, 0.2, 0.9]):
+            path = tmp_path / f"{size}-{seed}"
+            write_run(path, [2.0] * 3 + [final], batch_size=size, lr=size / 100, seed=seed)
+    axes = draw(tmp_path, ["lr", "batch_size"], "train_loss")[0]
+    np.testing.assert_allclose(np.diag(axes.images[0].get_array()), 0.4)
+    assert {text.get_text() for text in axes.texts} == {"0.40\n± 0.44"}
+
+
+def test_many_values_have_thin_ticks_and_no_text_in_their_cells(tmp_path):
+    for i in range(60):
+        model = CONFIG["model"] | {"hidden_sizes": [i + 1]}
+        write_run(tmp_path / str(i), [2.0] * 4, lr=(i + 1) / 10, model=model)
+    axes = draw(tmp_path, ["lr", "model.hidden_sizes"])[0]
+    names = [text.get_text() for text in axes.get_xticklabels()]
+    assert names == [f"{(i + 1) / 10}" for i in range(0, 60, 3)]
+    assert len(axes.get_yticklabels()) == 20
+    assert not axes.texts
+    words = read_sweep(tmp_path, by="model.hidden_sizes")
+    assert len(plot_sensitivity(words, "model.hidden_sizes").axes[0].get_xticks()) == 20
+
+
+def test_more_panels_than_a_figure_holds_are_refused(tmp_path, capsys):
+    for i in range(84):
+        options = {"lr": 0.1 + i % 2, "batch_size": 1 + i // 2 % 2, "epochs": 1 + i // 4}
+        write_run(tmp_path / str(i), [2.0] * 4, **options)
+    line = error_line(capsys, sensitivity.main, tmp_path, "--x", "lr")
+    assert "21 panels are too many for a figure; choose some with --where" in line
+    assert len(draw(tmp_path, "epochs")) == 3, "two panels and a colour bar"
+
+
 def test_the_figure_has_a_name_of_its_own(tmp_path, capsys):
     write_sweep(tmp_path, only={})
     sensitivity.main([str(tmp_path), "--x", "lr"])

@@ -65,7 +65,40 @@ def test_a_loss_is_best_where_it_is_least(sweep, capsys):
             path = sweep / f"lr={lr},seed={seed}" / "result.json"
             path.write_text(path.read_text().replace('"val_accuracy": ', '"val_accuracy": -'))
     assert next(iter(rows(capsys, sweep))) == "1.0"
-    assert next(iter(rows(capsys, sweep, "--metric", "val_loss"))) == "0.1"
+    by_loss = rows(capsys, sweep, "--metric", "val_loss")
+    assert list(by_loss) == ["0.1", "0.01", "1.0"]
+    assert [row["best"] for row in by_loss.values()] == ["True", "False", "False"]
+
+
+def test_the_baseline_is_compared_in_the_metric_asked_for(sweep, capsys):
+    for metric, sign in ("val_loss", 1), ("train_accuracy", -1):
+        got = rows(capsys, sweep, "--baseline", "lr=0.01", "--metric", metric)
+        wanted = sign * np.mean(FINAL[1] - FINAL[0])
+        assert float(got["0.1"]["difference"]) == pytest.approx(wanted)
+
+
+def test_equal_runs_have_no_spread(tmp_path, capsys):
+    for lr, finals in {0.1: [0.2] * 3, 0.2: [0.1, 0.11, 0.12], 0.3: [0.2, 0.21, 0.22]}.items():
+        for seed, final in enumerate(finals):
+            write_run(tmp_path / f"{lr}-{seed}", [2.0] * 3 + [final], lr=lr, seed=seed)
+    got = rows(capsys, tmp_path, "--metric", "train_accuracy", "--baseline", "lr=0.2")
+    assert (got["0.1"]["train_accuracy_mean"], got["0.1"]["train_accuracy_std"]) == ("0.8", "0.0")
+    assert got["0.3"]["low"] == got["0.3"]["high"] and got["0.3"]["p"] == "0.0"
+    assert "0.8 ± 0 " in printed(capsys, tmp_path)
+
+
+def test_losses_of_any_size_fit_into_the_table(tmp_path, capsys, recwarn):
+    for lr, size in (0.1, 1.0), (0.2, 1e12), (0.3, 1e300):
+        for seed, final in enumerate(FINAL[0]):
+            write_run(tmp_path / f"{lr}-{seed}", [2.0] * 3 + [final * size], lr=lr, seed=seed)
+    lines = printed(capsys, tmp_path, "--baseline", "lr=0.1", "--metric", "train_loss").splitlines()
+    assert [line.split()[4:7] for line in lines[1:4]] == [
+        ["0.40", "±", "0.10"],
+        ["4e+11", "±", "1e+11"],
+        ["4e+299", "±", "1e+299"],
+    ]
+    assert max(map(len, lines)) < 200
+    assert not recwarn.list
 
 
 def test_the_baseline_is_compared_on_shared_seeds(sweep, capsys):
