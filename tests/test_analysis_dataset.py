@@ -233,7 +233,7 @@ def test_every_type_of_stored_numbers_is_drawn(tmp_path, linear, stored, how, re
     x = np.clip(np.random.default_rng(0).normal(size=(60, 2)) / 4, -0.99, 0.99)
     x = x > 0 if stored == "?" else (abs(x) if dtype.kind == "u" else x) * float(highest)
     np.savez(tmp_path / "my.npz", x_train=x.astype(dtype), y_train=(np.arange(60) % 2).astype("L"))
-    dataset = Npz(path=str(tmp_path / "my.npz"), seed=0, normalize=how).load()
+    dataset = Npz(path=str(tmp_path / "my.npz"), seed=0, final=False, normalize=how).load()
     network = linear([[1.0, -1.0], [0.5, 0.0]], [0.0, 0.0]) if stored in "eLg" else None
     plot_dataset(dataset, network).draw_without_rendering()
     assert "inf" not in command.describe(dataset) and "nan" not in command.describe(dataset)

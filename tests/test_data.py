@@ -150,7 +150,7 @@ def test_a_network_sees_the_stored_numbers_whatever_their_type(npz, dtype, how, 
         unit = 2 * unit - 1
     x = np.clip(unit, -0.99, 0.99) * float(highest) if stored != "?" else unit > 0.5
     path = npz(x_train=x.astype(stored), y_train=(np.arange(60) % 2).astype("L"))
-    dataset = Npz(path=str(path), seed=0, normalize=how).load()
+    dataset = Npz(path=str(path), seed=0, final=False, normalize=how).load()
     if how == "none" and np.abs(x.astype(np.longdouble)).max() > np.finfo(dtype).max:
         with pytest.raises(UserError, match=f"go beyond {dtype}"):
             start(make_config(dtype=dtype), dataset)
@@ -166,6 +166,15 @@ def test_a_network_sees_the_stored_numbers_whatever_their_type(npz, dtype, how, 
     low, high = dataset.input_range()
     assert (low, high) == pytest.approx((expected.min(), expected.max()), rel=1e-6, abs=1e-6)
     assert np.isfinite(training.evaluate()).all()
+
+
+@pytest.mark.parametrize("types", ["Ll", "lL", "LL", "Bq"])
+def test_labels_of_two_types_are_the_same_classes(npz, types):
+    """NumPy joins uint64 and int64 as floats."""
+    y_train, y_val = Y.astype(types[0]), Y.astype(types[1])
+    found = load_npz(npz(x_train=X, y_train=y_train, x_val=X, y_val=y_val))
+    assert found.classes == ("0", "1", "2")
+    np.testing.assert_array_equal(found.held_out[1], Y)
 
 
 def test_npz_inputs_are_flattened_and_keep_their_type(npz):
