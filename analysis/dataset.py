@@ -113,7 +113,7 @@ def class_counts(dataset):
 def value_ranges(dataset):
     """Least and greatest training input, as stored and as a network sees it: two pairs."""
     inputs = dataset.train[0]
-    return (float(inputs.min()), float(inputs.max())), dataset.input_range()
+    return (float(inputs.min()), float(inputs.max())), dataset.ranges[0]
 
 
 def sample(n):

@@ -4,6 +4,7 @@ A data set is one function, `load_<name>`, and one class whose fields are its se
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class Dataset:
     def normalised(self, inputs, dtype=float, out=None):
         """Stored inputs (..., n_features) as a network sees them, in this floating-point type.
 
-        Rounding comes last. out: an array to work in, of the type that `exact` tells.
+        Rounding comes last. out: an array to work in, of the type that `exact_type` tells.
         """
         exact = exact_type(inputs, dtype)
         x = np.empty(inputs.shape, exact) if out is None else out
@@ -54,23 +55,18 @@ class Dataset:
         x *= np.asarray(self.scale, exact)
         return x.astype(dtype, copy=False)
 
-    def extremes(self, inputs, dtype=float):
-        """The least and the greatest of each feature, as a network sees them: (2, n_features)."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self.normalised(np.stack([inputs.min(axis=0), inputs.max(axis=0)]), dtype)
-
-    def input_range(self):
-        """Smallest and largest normalised training input."""
-        low, high = self.extremes(self.train[0])
-        return float(low.min()), float(high.max())
-
-    def largest(self, dtype):
-        """The greatest absolute value of all normalised inputs; not finite beyond this type."""
-        parts = [self.extremes(inputs, dtype) for inputs, _ in (self.train, self.held_out)]
-        return float(np.abs(parts).max())
+    @cached_property
+    def ranges(self):
+        """The smallest and the largest normalised input, of training and of held-out examples."""
+        found = []
+        for inputs, _ in self.train, self.held_out:
+            with np.errstate(over="ignore", invalid="ignore"):
+                ends = self.normalised(np.stack([inputs.min(axis=0), inputs.max(axis=0)]))
+            found.append((float(ends[0].min()), float(ends[1].max())))
+        return found
 
     def summary(self):
-        (low, high), words = self.input_range(), {"val": "validation", "test": "test"}
+        (low, high), words = self.ranges[0], {"val": "validation", "test": "test"}
         return (
             f"{len(self.train[0]):,} training and {len(self.held_out[0]):,} "
             f"{words[self.held_out_name]} examples, {self.n_features} features "

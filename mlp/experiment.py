@@ -67,7 +67,7 @@ def start(config, dataset):
     weights_seed, order_seed = np.random.SeedSequence(config.seed).spawn(2)
     model = config.model
     sizes = [dataset.n_features, *model.hidden_sizes, dataset.n_classes]
-    if not np.isfinite(dataset.largest(config.dtype)):
+    if not np.max(np.abs(dataset.ranges)) <= np.finfo(config.dtype).max:
         hint = "scale the data, or set dataset.normalize or dtype=float64"
         raise UserError(f"the normalised inputs go beyond {config.dtype}: {hint}")
     n_params = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))

@@ -43,7 +43,7 @@ def fastest(learner, dataset, lr=1.0):
     lr: the greatest to come.
     """
     network, optimizer, rare = learner.network, learner.optimizer, rare_features(dataset)
-    n_features, largest = network.sizes[0], dataset.largest(learner.dtype)
+    n_features, largest = network.sizes[0], float(np.max(np.abs(dataset.ranges)))
     # The terms of k_t that the plain way has not: they must stay in the range of the type
     most = MOST_ROWS * max(1, lr) * (n_features * largest * largest + 1)
     # A step's sum goes over the earlier rows of its block, half of MOST_ROWS on average. The

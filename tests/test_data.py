@@ -163,7 +163,7 @@ def test_a_network_sees_the_stored_numbers_whatever_their_type(npz, dtype, how, 
     assert seen.dtype == dtype
     tolerance = 4 * np.finfo(dtype).eps * np.abs(expected).max()
     np.testing.assert_allclose(seen, expected, rtol=0, atol=tolerance)
-    low, high = dataset.input_range()
+    low, high = dataset.ranges[0]
     assert (low, high) == pytest.approx((expected.min(), expected.max()), rel=1e-6, abs=1e-6)
     assert np.isfinite(training.evaluate()).all()
 
@@ -549,12 +549,12 @@ def test_a_spread_that_no_float_holds_is_said(how, size):
         normalise(np.linspace(-1, 1, 9).reshape(3, 3) * size, how)
 
 
-def test_input_range_is_that_of_the_normalised_training_inputs():
-    examples, none = (X, Y), (X[:0], Y[:0])
-    assert Dataset(examples, none, 3).input_range() == (0, 7)
-    assert Dataset(examples, none, 3, offset=1.0, scale=2.0).input_range() == (-2, 12)
+def test_ranges_are_those_of_the_normalised_inputs():
+    examples, few = (X, Y), (X[:2], Y[:2])
+    assert Dataset(examples, few, 3).ranges == [(0, 7), (0, 2.5)]
+    assert Dataset(examples, few, 3, offset=1.0, scale=2.0).ranges == [(-2, 12), (-2, 3)]
     offset, scale = np.array([2.0, 0.0]), np.array([1.0, 0.1])
-    assert Dataset(examples, none, 3, offset, scale).input_range() == (-2, 2)
+    assert Dataset(examples, few, 3, offset, scale).ranges == [(-2, 2), (-2, 0.25)]
 
 
 @pytest.mark.parametrize("stored", [np.uint8, np.int64, np.float32, np.float64, bool])
