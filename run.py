@@ -30,7 +30,7 @@ from mlp.config import APART, SWITCHES
 from mlp.errors import UserError
 from mlp.run_folder import NOTES
 from mlp.settings import describe, tree_of, unknown_key
-from sweeps import checked_by
+from mlp_sweeps import checked_by
 
 IS_1_3 = hydra.__version__.startswith("1.3")  # Hydra 1.4 retires what 1.3 must be told
 BASE = {"version_base": "1.3"} if IS_1_3 else {}

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from textwrap import fill
 
-from analysis.runs import EPOCH_METRICS
-from analysis.sweep import WrongArgument, read_sweep
 from mlp.errors import UserError
+
+from .runs import EPOCH_METRICS
+from .sweep import WrongArgument, read_sweep
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -20,10 +21,11 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, name, what, example):
+        prog = sys.argv[0] if sys.argv[0] == f"mlp {name}" else f"python -m analysis.{name}"
         super().__init__(
-            prog=f"python -m analysis.{name}",
+            prog=prog,
             description=fill(what, 80),
-            epilog=f"example: python -m analysis.{name} {example}",
+            epilog=f"example: {prog} {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,  # the example in one line
         )
 

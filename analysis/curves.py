@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from analysis import command, figure
-from analysis.runs import METRICS, label, several
-from analysis.statistics import BANDS, RunningMoments
-from analysis.sweep import Group, WrongArgument, check_word, nothing_to_show
 from mlp.run_folder import Damaged
+
+from . import command, figure
+from .runs import METRICS, label, several
+from .statistics import BANDS, RunningMoments
+from .sweep import Group, WrongArgument, check_word, nothing_to_show
 
 X_LABELS = {"step": "step", "epoch": "epoch", "examples": "examples (step times batch_size)"}
 MINI_BATCH = "mini-batch loss"

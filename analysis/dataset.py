@@ -12,12 +12,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from analysis import command, figure, predictions
-from analysis.predictions import HELD_OUT, MANY, MOST
-from analysis.sweep import check_word
 from mlp.data import DATASETS
 from mlp.errors import UserError
 from mlp.experiment import make_config
+
+from . import command, figure, predictions
+from .predictions import HELD_OUT, MANY, MOST
+from .sweep import check_word
 
 FILES = {".npz": "npz", ".csv": "csv"}  # a file's kind, by its name
 NAMES = [source.name for source in DATASETS if source.name not in FILES.values()]

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.runs import label
 from mlp.errors import UserError
+
+from .runs import label
 
 MARKERS = "os^DvPX"
 LETTERS_PER_INCH = 20  # in the type of legend and note, with a little to spare

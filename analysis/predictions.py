@@ -7,10 +7,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap
 from scipy.special import softmax
 
-from analysis import figure
 from mlp.errors import UserError
 from mlp.network import MLP
 from mlp.run_folder import Damaged, read_checkpoint, read_result
+
+from . import figure
 
 BATCH = 512  # examples at once
 HELD_OUT = {"val": "validation", "test": "test"}

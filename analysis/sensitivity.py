@@ -8,10 +8,10 @@ With one key and two or more others, the lines would tangle: the first of the ot
 import numpy as np
 from matplotlib.transforms import ScaledTranslation
 
-from analysis import command, figure
-from analysis.runs import label, several
-from analysis.statistics import mean_and_std, with_std
-from analysis.sweep import WrongArgument, check_word, group_runs, rank
+from . import command, figure
+from .runs import label, several
+from .statistics import mean_and_std, with_std
+from .sweep import WrongArgument, check_word, group_runs, rank
 
 
 def main(argv=None):

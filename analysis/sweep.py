@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from analysis.runs import EPOCH_METRICS, label, read_run, several
 from mlp.errors import UserError
 from mlp.run_folder import COMING, Damaged
+
+from .runs import EPOCH_METRICS, label, read_run, several
 
 # These keys do not change what a run computes. `name` is the sweep's folder: because it stands
 # here, equal runs of several sweeps are one group.
@@ -95,7 +96,7 @@ class Sweep:
 
     def table(self, metric=None, baseline=()):
         """Final metrics as a DataFrame, a row per group, best first: analysis.table.tabulate."""
-        from analysis.table import tabulate
+        from .table import tabulate
 
         return tabulate(self, metric, baseline)
 

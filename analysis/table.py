@@ -5,10 +5,10 @@ We mark the best on validation only. Test accuracy can't judge what it has chose
 
 import pandas as pd
 
-from analysis import command
-from analysis.runs import label, several
-from analysis.statistics import holm, mean_and_std, paired_difference, rounded, with_std
-from analysis.sweep import WrongArgument, is_value, split_condition
+from . import command
+from .runs import label, several
+from .statistics import holm, mean_and_std, paired_difference, rounded, with_std
+from .sweep import WrongArgument, is_value, split_condition
 
 
 def main(argv=None):

@@ -16,12 +16,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from analysis import command
-from analysis.sweep import find_runs
 from mlp.config import check
 from mlp.errors import UserError
 from mlp.experiment import run
 from mlp.run_folder import LOGS, Damaged, read_checkpoint, read_result
+
+from . import command
+from .sweep import find_runs
 
 ENDED = ("finished", "diverged")  # a diverged run is a result too
 

@@ -19,7 +19,7 @@ class _Launcher(Launcher):
         self._setup = hydra_context, task_function, config
 
     def sweep(self):
-        from sweeps.launcher import Sweep
+        from mlp_sweeps.launcher import Sweep
 
         return Sweep(*self._setup, self.engine, self.queued)
 
@@ -42,7 +42,7 @@ class SerialLauncher(_Launcher):
     """One run after the other, in this process."""
 
     def engine(self, task_of, n_jobs, threads):
-        from sweeps.engines import Serial
+        from mlp_sweeps.engines import Serial
 
         return Serial(task_of, **self._options)
 
@@ -53,7 +53,7 @@ class LocalLauncher(_Launcher):
     def engine(self, task_of, n_jobs, threads):
         from mlp.errors import UserError
         from mlp.machine import cores
-        from sweeps.engines import Local
+        from mlp_sweeps.engines import Local
 
         workers = self._options["workers"]
         if workers is None:
@@ -69,13 +69,13 @@ class SlurmLauncher(_Launcher):
     _found = None
 
     def queued(self):
-        from sweeps.slurm import queued
+        from mlp_sweeps.slurm import queued
 
         self._found = queued()
         return {folder: one.config for folder, one in self._found.items()}
 
     def engine(self, task_of, n_jobs, threads):
-        from sweeps.slurm import Slurm, queued
+        from mlp_sweeps.slurm import Slurm, queued
 
         found = queued() if self._found is None else self._found
         return Slurm(task_of, threads, found, **self._options)
@@ -85,13 +85,13 @@ class RayLauncher(_Launcher):
     """Runs are tasks of a Ray cluster."""
 
     def queued(self):
-        from sweeps.ray import find
+        from mlp_sweeps.ray import find
 
         find(self._options["address"])
         return {}  # a cluster ends the tasks of a program that ends
 
     def engine(self, task_of, n_jobs, threads):
-        from sweeps.ray import Ray
+        from mlp_sweeps.ray import Ray
 
         return Ray(task_of, threads, **self._options)
 
@@ -134,7 +134,7 @@ class OptunaSweeper(_Sweeper):
         if not isinstance(self.launcher, _Launcher):
             raise UserError("sweeper=optuna runs with launcher=, not with hydra/launcher=")
         try:
-            from sweeps.search import Search
+            from mlp_sweeps.search import Search
         except ModuleNotFoundError as error:
             if error.name != "optuna":
                 raise

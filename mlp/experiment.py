@@ -32,7 +32,9 @@ from mlp.scalar import Network
 from mlp.settings import tree_of
 from mlp.training import Learner, ScalarLearner, Steps, Training
 
-CONF = Path(__file__).parents[1] / "conf"
+PLACES = Path(__file__).with_name("program"), Path(__file__).parents[1]  # installed, a checkout
+PROGRAM = next(place for place in PLACES if place.is_dir())  # where run.py lies beside conf/
+CONF = PROGRAM / "conf"
 GROUPS = "dataset", "model", "optimizer", "schedule"
 
 

@@ -279,8 +279,10 @@ def cpu_name():
 @functools.cache
 def git_state():
     """Commit of this program and whether its files differ from it; null outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "status", "--porcelain=v2", "--branch"]
+    root = Path(__file__).parents[1]
+    command = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch"]
     try:
+        (root / ".git").stat()  # installed, it may lie within somebody else's repository
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return {"git_commit": None, "git_dirty": None}

@@ -27,8 +27,8 @@ from test_sweeps import (  # noqa: F401  (toy and started are fixtures)
 )
 
 from mlp.errors import UserError
-from sweeps import slurm as slurm_room
-from sweeps.jobs import Job
+from mlp_sweeps import slurm as slurm_room
+from mlp_sweeps.jobs import Job
 
 on_slurm, on_ray = pytest.mark.slurm, pytest.mark.ray
 # A run that is interrupted once; started again, it goes on to its end

@@ -15,8 +15,8 @@ from analysis.sweep import read_sweep
 from mlp.errors import UserError
 
 optuna = pytest.importorskip("optuna")
-search = pytest.importorskip("sweeps.search")
-space = pytest.importorskip("sweeps.space")
+search = pytest.importorskip("mlp_sweeps.search")
+space = pytest.importorskip("mlp_sweeps.space")
 
 SMALL = ["sweeper=optuna", "dataset.num_train=500", "dataset.num_val=100", "epochs=1", "name=some"]
 LR = "lr=tag(log,interval(0.001,1))"
@@ -397,7 +397,7 @@ def test_without_optuna_the_line_says_what_to_install(monkeypatch):
     from hydra_plugins.mlp_sweeps import OptunaSweeper, SerialLauncher
 
     monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.delitem(sys.modules, "sweeps.search")
+    monkeypatch.delitem(sys.modules, "mlp_sweeps.search")
     sweeper = OptunaSweeper()
     sweeper.launcher = SerialLauncher()
     with pytest.raises(UserError, match="pip install"):

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 import run  # noqa: F401  (it tells OmegaConf of job_folder)
 from mlp.config import difference
 from mlp.errors import UserError
-from sweeps import jobs, state
+from mlp_sweeps import jobs, state
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = f"""
@@ -50,7 +50,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from mlp.errors import UserError
 from mlp.config import APART
-from sweeps import checked_by
+from mlp_sweeps import checked_by
 
 def joined(overrides):
     return ",".join(sorted(o for o in overrides if o.split("=")[0] not in APART))

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from mlp.errors import UserError
-from sweeps import worker
-from sweeps.engines import ONE_THREAD, POLL, drop
+from mlp_sweeps import worker
+from mlp_sweeps.engines import ONE_THREAD, POLL, drop
 
 try:
     import ray

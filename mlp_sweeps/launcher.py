@@ -14,10 +14,10 @@ from mlp.config import SWITCHES, difference
 from mlp.errors import UserError
 from mlp.files import whole_file
 from mlp.run_folder import COMING, DONE, ENDED, clear
-from sweeps import worker
-from sweeps.jobs import Job, Jobs
-from sweeps.report import Report, say
-from sweeps.state import State, read_state
+from mlp_sweeps import worker
+from mlp_sweeps.jobs import Job, Jobs
+from mlp_sweeps.report import Report, say
+from mlp_sweeps.state import State, read_state
 
 PLANS = {  # what a folder says -> what the sweep does
     "absent": "run",

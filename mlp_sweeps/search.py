@@ -29,9 +29,9 @@ from mlp.config import difference
 from mlp.errors import UserError
 from mlp.files import fcntl, whole_file
 from mlp.run_folder import DONE, read_result
-from sweeps.launcher import plan
-from sweeps.report import say
-from sweeps.space import read_space
+from mlp_sweeps.launcher import plan
+from mlp_sweeps.report import say
+from mlp_sweeps.space import read_space
 
 JOURNAL = "optuna.log"
 # Not those of the test set, which can't judge what it has chosen

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlp.errors import UserError
-from sweeps import worker
-from sweeps.engines import ONE_THREAD, POLL, drop, signals_held_back
-from sweeps.jobs import Job
+from mlp_sweeps import worker
+from mlp_sweeps.engines import ONE_THREAD, POLL, drop, signals_held_back
+from mlp_sweeps.jobs import Job
 
 # Slurm's words. What is neither waits: PENDING, REQUEUED and others
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL")

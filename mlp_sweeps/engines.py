@@ -20,7 +20,7 @@ from multiprocessing.connection import wait
 
 from tqdm import tqdm
 
-from sweeps import worker
+from mlp_sweeps import worker
 
 LIBRARIES = ("OPENBLAS_NUM", "MKL_NUM", "OMP_NUM", "BLIS_NUM", "NUMEXPR_NUM", "VECLIB_MAXIMUM")
 ONE_THREAD = {f"{library}_THREADS": "1" for library in LIBRARIES}
