@@ -15,6 +15,7 @@ from pathlib import Path
 
 import hydra
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
@@ -28,16 +29,19 @@ from omegaconf.errors import (
 from mlp import config, run
 from mlp.config import APART, SWITCHES
 from mlp.errors import UserError
+from mlp.experiment import CONF
 from mlp.run_folder import NOTES
 from mlp.settings import describe, tree_of, unknown_key
-from mlp_sweeps import checked_by
+from mlp_sweeps import checked_by, how_to_see, start
 
 IS_1_3 = hydra.__version__.startswith("1.3")  # Hydra 1.4 retires what 1.3 must be told
 BASE = {"version_base": "1.3"} if IS_1_3 else {}
+NAME = os.path.basename(sys.argv[0])  # run.py, or mlp run
+FILE_GROUPS = "experiment", "launcher", "sweeper"
 register = OmegaConf.register_new_resolver if IS_1_3 else OmegaConf.register_resolver
 
 
-@hydra.main(**BASE, config_path="conf", config_name="config")
+@hydra.main(**BASE, config_path=str(CONF), config_name="config")
 @checked_by(lambda cfg: tree_of(checked(cfg)))
 def job(cfg):
     """One run, from its composed configuration to its result.json."""
@@ -50,19 +54,26 @@ def job(cfg):
     notes = zip(NOTES, texts, strict=True)
     where = hydra_config.runtime.output_dir, hydra_config.overrides.task
     try:
-        run(config, *where, say=print, overwrite=is_single and cfg.overwrite, notes=notes)
+        result = run(config, *where, say=print, overwrite=is_single and cfg.overwrite, notes=notes)
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit):
             error = UserError(f"the run called sys.exit({error.code!r})")
         if is_single and (line := explain(error)):  # Hydra would print a line more
-            sys.exit(f"run.py: {line}")
+            sys.exit(f"{NAME}: {line}")
         raise error
+    if is_single and result.status == "finished":
+        print(how_to_see(where[0]))
 
 
 def checked(cfg):
-    """The Config that Hydra composed; what is Hydra's own and the sweep's is left out."""
+    """The Config that Hydra composed."""
+    return config.check(plain(cfg))
+
+
+def plain(cfg):
+    """The tree that Hydra composed; what is Hydra's own and the sweep's is left out."""
     cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("hydra", *SWITCHES)])
-    return config.check(OmegaConf.to_container(cfg, resolve=True))
+    return OmegaConf.to_container(cfg, resolve=True)
 
 
 def refuse_switches(cfg):
@@ -108,9 +119,17 @@ def digest(text):
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def help_page(part, *, _root_):
+    """A part of the help page in conf/config.yaml."""
+    options = GlobalHydra.instance().config_loader().get_group_options
+    files = [f"  {group + '=':28} {', '.join(options(group))}" for group in FILE_GROUPS]
+    texts = {"files": "\n".join(files), "run": start("run")}
+    return (describe(config.Config, plain(_root_)) | texts)[part]
+
+
 register("new_folder", new_folder)
 register("job_folder", job_folder)
-register("help", describe(config.Config).get)
+register("help", help_page)
 
 
 def resumed(arguments):
@@ -120,7 +139,7 @@ def resumed(arguments):
         try:
             overrides = yaml.safe_load(Path(folder, NOTES[1]).read_text())
         except OSError:
-            raise UserError(f"{resume}: run.py has begun no run there") from None
+            raise UserError(f"{resume}: no run has begun there") from None
         quoted = folder.replace("'", r"\'")
         own = ["hydra.mode=RUN", f"hydra.run.dir='{quoted}'"]
         arguments = [*overrides, *own, *(rest for rest in arguments if rest != resume)]
@@ -154,7 +173,7 @@ def explain(error):
     return None
 
 
-if __name__ == "__main__":
+def main():
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, and `explain` words them
     try:
         sys.argv[1:] = resumed(sys.argv[1:])
@@ -165,4 +184,8 @@ if __name__ == "__main__":
         line = explain(error)
         if line is None:
             raise
-        sys.exit(f"run.py: {line}")
+        sys.exit(f"{NAME}: {line}")
+
+
+if __name__ == "__main__":
+    main()

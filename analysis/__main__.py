@@ -1,10 +1,9 @@
 """The command `mlp`: what `python run.py` and `python -m analysis.<name>` do, in any folder."""
 
-import runpy
 import sys
 from importlib import import_module
 
-from mlp.experiment import PROGRAM
+from mlp.experiment import CONF
 
 COMMANDS = {
     "run": "train a network, or sweep many with -m",
@@ -28,10 +27,8 @@ def main():
         sys.exit(f"mlp: no command is named {name}\n\n{usage}")
     sys.argv[:] = [f"mlp {name}", *arguments]  # the name is what messages call the program
     if name == "run":
-        sys.path.insert(0, str(PROGRAM))
-        runpy.run_path(str(PROGRAM / "run.py"), run_name="__main__")
-    else:
-        import_module(f".{name}", __package__).main()
+        sys.path.insert(0, str(CONF.parent))
+    import_module(name if name == "run" else f".{name}", __package__).main()
 
 
 if __name__ == "__main__":

@@ -32,9 +32,9 @@ from mlp.scalar import Network
 from mlp.settings import tree_of
 from mlp.training import Learner, ScalarLearner, Steps, Training
 
-PLACES = Path(__file__).with_name("program"), Path(__file__).parents[1]  # installed, a checkout
-PROGRAM = next(place for place in PLACES if place.is_dir())  # where run.py lies beside conf/
-CONF = PROGRAM / "conf"
+PLACES = Path(__file__).with_name("program"), Path(__file__).parents[1]  # installed, in a checkout
+CONF = next(place for place in PLACES if place.is_dir()) / "conf"  # beside run.py
+BAR = "{percentage:3.0f}%|{bar}| {remaining} left{postfix}"  # its words fit 60 columns
 GROUPS = "dataset", "model", "optimizer", "schedule"
 
 
@@ -138,7 +138,7 @@ def run(config, folder=None, overrides=(), say=lambda line: None, overwrite=Fals
         began = saved = training.step
         record, hidden = (epochs or [None])[-1], not config.progress or None
         with (
-            tqdm(total=training.n_steps, initial=began, unit="step", disable=hidden) as bar,
+            tqdm(total=training.n_steps, initial=began, bar_format=BAR, disable=hidden) as bar,
             stop_signals() if folder else nullcontext([]) as came,
         ):
             for record in training.records():
@@ -148,7 +148,8 @@ def run(config, folder=None, overrides=(), say=lambda line: None, overwrite=Fals
                 else:
                     epochs.append(record)
                     seconds += record.seconds
-                    bar.set_postfix_str(f"epoch {record.epoch}, loss {record.held_out_loss:.4g}")
+                    loss = f"{dataset.held_out_name}_loss {record.held_out_loss:.4g}"
+                    bar.set_postfix_str(f"epoch {record.epoch} of {config.epochs}, {loss}")
                 if folder:
                     files.write(record)
                     due = saved + (config.checkpoint_every or math.inf) <= training.step

@@ -97,7 +97,7 @@ def load_bundled(name, seed=0):
         from sklearn import datasets
     except ImportError as error:
         raise UserError(
-            f"dataset={name} needs scikit-learn; install it with: pip install -e '.[digits]'"
+            f"dataset={name} needs scikit-learn; install it with: pip install 'mlp-numpy[digits]'"
         ) from error
     bunch = getattr(datasets, f"load_{name}")()
     x, shape = bunch.data, ()

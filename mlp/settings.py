@@ -5,6 +5,7 @@ an instance of one of several such classes, picked by name. The values themselve
 """
 
 import difflib
+import json
 import math
 from dataclasses import field, fields
 from typing import get_args
@@ -129,16 +130,22 @@ def unknown_key(root, key):
     names = [name for name, _, _ in known] + [spec.name for spec in fields(root)]
     near = difflib.get_close_matches(key, names, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"unknown key {key}{hint} (python run.py --help lists them all)"
+    return f"unknown key {key}{hint} (--help lists them all)"
 
 
-def describe(root):
-    """Text for a help page: "groups", the variants of each, and "settings", with their values."""
+def describe(root, tree):
+    """Text for a help page: "groups", the variants of each, and "settings", with their values.
+
+    tree: the configuration that gives the values.
+    """
     groups, settings = [], []
     for spec in fields(root):
         for variant, cls in spec.metadata.get("variants", {}).items():
-            groups.append(f"  {spec.name + '=' + variant:24} {cls.__doc__.splitlines()[0]}")
+            groups.append(f"  {spec.name + '=' + variant:28} {cls.__doc__.splitlines()[0]}")
     for key, spec, variants in all_settings(root):
-        only = f" [{', '.join(variants)}]" if variants else ""
-        settings.append(f"  {key:24} {legal(spec)}\n  {'':24}   {spec.metadata['meaning']}{only}")
+        group, _, name = key.rpartition(".")
+        values, only = tree.get(group, tree), f" [{', '.join(variants)}]" if variants else ""
+        if not variants or values["name"] in variants:
+            key += "=" + json.dumps(values[name], separators=(",", ":")).replace('"', "")
+        settings.append(f"  {key:28} {legal(spec)}\n  {'':28}   {spec.metadata['meaning']}{only}")
     return {"groups": "\n".join(groups), "settings": "\n".join(settings)}

@@ -4,6 +4,25 @@ jobs.py makes jobs of overrides, state.py reads what their folders say, launcher
 and reports, engines.py runs jobs somewhere, worker.py is what happens there. None knows training.
 """
 
+import os
+import shlex
+import sys
+
+
+def start(command):
+    """What starts run.py, or a command of the analysis, for the user of this program."""
+    program = sys.argv[0]
+    if program.startswith("mlp "):
+        return f"mlp {command}"
+    if command == "run":
+        return shlex.join(["python", os.path.relpath(program)])
+    return f"python -m analysis.{command}" if program == "run.py" else f"mlp {command}"
+
+
+def how_to_see(*folders):
+    """A line that tells how to draw the curves of runs or sweeps."""
+    return f"to see it: {start('curves')} {shlex.join(map(os.path.relpath, folders))}"
+
 
 def checked_by(check):
     """Tell sweeps how to check a task function's configurations before the first one runs.

@@ -14,7 +14,7 @@ from mlp.config import SWITCHES, difference
 from mlp.errors import UserError
 from mlp.files import whole_file
 from mlp.run_folder import COMING, DONE, ENDED, clear
-from mlp_sweeps import worker
+from mlp_sweeps import how_to_see, worker
 from mlp_sweeps.jobs import Job, Jobs
 from mlp_sweeps.report import Report, say
 from mlp_sweeps.state import State, read_state
@@ -100,6 +100,7 @@ class Sweep:
         for one in old:
             clear(one.job.folder)
         todo = [one.job for one in plans if one.word not in ("skip", "leave")]
+        skipped = [one.job.folder for one in plans if one.word == "skip"]
         for parent in {os.path.dirname(job.folder) for job in todo}:
             try:
                 os.makedirs(parent, exist_ok=True)
@@ -107,12 +108,7 @@ class Sweep:
                 place = os.path.relpath(parent)
                 raise UserError(f"can't make {place}: {error.strerror}: {error.filename}") from None
         with coming([one.job.folder for one in plans] if todo else []):
-            return self.drive(Listed(todo), fail_fast, skipped=counts["skip"])
-
-    @property
-    def program(self):
-        """The path of the program that is swept."""
-        return self._task_function[0]
+            return self.drive(Listed(todo), fail_fast, skipped)
 
     def switch(self, name):
         value = self._config.get(name, False)
@@ -120,12 +116,12 @@ class Sweep:
             raise UserError(f"{name} must be true or false, got {value!r}")
         return value
 
-    def drive(self, source, fail_fast, skipped=0):
+    def drive(self, source, fail_fast, skipped=()):
         """Run what a source gives, until it gives no more. Returns as `launch` does.
 
         A source has `n_jobs`, how many runs it comes to as far as it knows, and `threads` a run.
         `ready(engine)` yields the jobs to submit now. `ended(job, word, found)` is told how a job
-        ended, and says the word under which it counts.
+        ended, and says the word under which it counts. skipped: folders of runs done before.
         """
         engine = self._engine(self._task, source.n_jobs, source.threads)
         outcomes, stopped = {}, False
@@ -150,7 +146,9 @@ class Sweep:
                     if engine.running:
                         say(f"stopping: {engine.running} running save their state first")
                     engine.stop()
-            report.close(skipped, left=source.n_jobs - len(outcomes))
+            report.close(len(skipped), left=source.n_jobs - len(outcomes))
+        if skipped or report.counts["finished"]:
+            say(how_to_see(*sorted({os.path.dirname(one) for one in [*skipped, *outcomes]})))
         if caught:
             sys.exit(128 + caught[0])
         if report.counts["failed"] or report.counts["interrupted"]:

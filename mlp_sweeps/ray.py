@@ -29,7 +29,7 @@ def find(address):
     Ray itself would look into a file that a dead cluster may have left, and wait for minutes.
     """
     if ray is None:
-        raise UserError("launcher=ray needs Ray: pip install -e '.[ray]'")
+        raise UserError("launcher=ray needs Ray: pip install 'mlp-numpy[ray]'")
     address = address or os.environ.get("RAY_ADDRESS") or HERE
     host, _, port = address.rpartition(":")
     try:

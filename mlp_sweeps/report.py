@@ -20,7 +20,7 @@ class Report:
         self._n_runs = n_runs
         self._bar = tqdm(
             total=n_runs,
-            unit="run",
+            bar_format="{n} of {total}|{bar}| {remaining} left{postfix}",
             smoothing=0,  # the mean of all runs tells the time that is left best
             dynamic_ncols=True,
             disable=None if progress and n_runs else True,
@@ -41,7 +41,7 @@ class Report:
         """A run has ended; state is what its folder tells, word how the sweep counts it."""
         self.counts[word] += 1
         place, done = os.path.relpath(folder), sum(self.counts.values())
-        line = f"[{done}/{self._n_runs}] {word}: {place}"
+        line = f"[{done} of {self._n_runs}] {word}: {place}"
         if word == "failed":
             error = state.error.partition("\n")[0]
             self._failures.append(f"{place}: {error}")

@@ -29,6 +29,7 @@ from mlp.config import difference
 from mlp.errors import UserError
 from mlp.files import fcntl, whole_file
 from mlp.run_folder import DONE, read_result
+from mlp_sweeps import start
 from mlp_sweeps.launcher import plan
 from mlp_sweeps.report import say
 from mlp_sweeps.space import read_space
@@ -299,10 +300,9 @@ class Search:
         if len(values) > 1 and math.isfinite(best.value):
             shown += f" ± {statistics.stdev(values):.2g} over {len(values)} seeds"
         say(f"best: trial {best.number}: {shown}; {' '.join(point)}")
-        program = os.path.relpath(self._sweep.program)
         name = f"name={os.path.basename(self._folder)}-best"
         again = [*self._space.own, *point, *self._space.seed_override, "sweeper=grid", name]
-        say(f"to repeat it: python {shlex.join([program, '-m', *again])}")
+        say(f"to repeat it: {start('run')} {shlex.join(['-m', *again])}")
 
 
 def study_in(storage, objective):

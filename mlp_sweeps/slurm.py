@@ -58,7 +58,7 @@ def queued():
     try:
         import submitit  # noqa: F401
     except ImportError:
-        raise UserError("launcher=slurm needs submitit: pip install -e '.[slurm]'") from None
+        raise UserError("launcher=slurm needs submitit: pip install 'mlp-numpy[slurm]'") from None
     if not (shutil.which("sbatch") and shutil.which("srun")):
         raise UserError("launcher=slurm needs sbatch and srun: start it where they are")
     answer = look()

@@ -3,9 +3,11 @@
 import copy
 import dataclasses
 import functools
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -117,14 +119,21 @@ def test_every_experiment_is_legal(name):
 
 
 def test_the_help_names_every_group_every_key_and_what_is_legal():
-    page = describe(Config)
+    page = describe(Config, tree())
     groups, settings = (f" {' '.join(page[part].split())} " for part in ("groups", "settings"))
     for group, variant in VARIANTS:
         words = " ".join(GROUPS[group][variant].__doc__.splitlines()[0].split())
         assert f" {group}={variant} {words} " in groups
     for key, field, variants in all_settings(Config):
         only = f" [{', '.join(variants)}]" if variants else ""
-        assert f" {key} {legal(field)} {field.metadata['meaning']}{only} " in settings
+        shown = rf" {re.escape(key)}(=(\S+))? {re.escape(legal(field))} "
+        meaning = re.escape(f"{field.metadata['meaning']}{only} ")
+        given = re.search(shown + meaning, settings)[2]
+        *group, name = key.split(".")
+        values = tree()[group[0]] if group else tree()
+        is_there = not variants or values["name"] in variants
+        assert (given is not None) == is_there
+        assert not is_there or yaml.safe_load(given) == values[name]
 
 
 # Values
@@ -242,7 +251,7 @@ def test_a_missing_value_is_named(key, field, variants):
         ("batchsize", "unknown key batchsize; did you mean batch_size?"),
         ("model.hiden_sizes", "unknown key model.hiden_sizes; did you mean model.hidden_sizes?"),
         ("optimiser", "unknown key optimiser; did you mean optimizer?"),
-        ("xyzzy", "unknown key xyzzy (python run.py --help"),
+        ("xyzzy", "unknown key xyzzy (--help"),
         ("optimizer.beta1", "optimizer.beta1 belongs to optimizer=adam"),
         ("schedule.warm_up", "schedule.warm_up belongs to schedule=one_cycle"),
         ("dataset.final", "dataset.final belongs to dataset=mnist and dataset=fashion_mnist"),

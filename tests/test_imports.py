@@ -75,6 +75,14 @@ def test_analysis_takes_from_mlp_what_draws_data_or_a_decision_boundary(path):
     assert from_mlp(path) <= FOR_ANALYSIS
 
 
+@files("analysis/*.py")
+def test_analysis_imports_itself_relatively(path):
+    """It is mlp.analysis where it is installed."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            assert node.module.split(".")[0] != "analysis"
+
+
 @files("run.py", "mlp/*.py", "analysis/*.py")
 def test_experiment_alone_takes_the_fast_ways(path):
     """The plain way needs nothing of them."""

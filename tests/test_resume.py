@@ -144,7 +144,7 @@ def test_another_configuration_is_refused_before_anything_is_written(ended, tmp_
     if not ended:
         (tmp_path / "result.json").unlink()
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(UserError, match=r"another configuration: lr is 0.5 there, 0.1 here; "):
+    with pytest.raises(UserError, match=r"another configuration: lr is 0.05 there, 0.1 here; "):
         run(make_config(**SMALL, lr=0.1), tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     (tmp_path / "result.json").write_text('{"format": 99}')
@@ -370,7 +370,7 @@ def test_a_signal_saves_the_state_and_resume_goes_on(number, code, tmp_path):
     assert (folder / "steps.csv").read_text().splitlines()[-1].startswith(f"{step},")
     refused = Command(tmp_path, f"resume={folder.relative_to(tmp_path)}", "lr=0.1").finish()
     assert (refused.code, refused.out, refused.err.count("\n")) == (1, "", 1)
-    assert "holds another configuration: lr is 0.5 there, 0.1 here; " in refused.err
+    assert "holds another configuration: lr is 0.05 there, 0.1 here; " in refused.err
     again = Command(tmp_path, f"resume={folder.relative_to(tmp_path)}", "progress=false").finish()
     assert (again.code, again.err) == (0, "")
     assert again.out.startswith(f"going on after step {step}\n")
@@ -431,4 +431,4 @@ def test_a_folder_that_is_named_is_a_run_to_go_on_with(tmp_path):
     assert afresh.out.startswith("overwrite=true deletes result.json, ")
     assert json.loads((tmp_path / "here/result.json").read_text())["config"]["seed"] == 1
     none = Command(tmp_path, "resume=nowhere").finish()
-    assert (none.code, none.err) == (1, "run.py: resume=nowhere: run.py has begun no run there\n")
+    assert (none.code, none.err) == (1, "run.py: resume=nowhere: no run has begun there\n")

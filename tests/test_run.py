@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from mlp import experiment, make_config
+from mlp import run as train
 from run import job_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,15 +76,26 @@ def twins(tmp_path_factory):
     return [one.finish() for one in started]
 
 
-def test_a_run_says_what_it_trains_on_how_it_ended_and_where_its_folder_is(twins):
+def test_a_run_says_what_it_trains_on_how_it_ended_where_its_folder_is_and_how_to_see_it(twins):
     for one in twins:
         assert (one.code, one.err) == (0, ""), "no progress bar where there is no terminal"
-        data, outcome, _ = one.out.splitlines()
+        data, outcome, where, see = one.out.splitlines()
         assert data.startswith("synth: 1,000 training and 200 ")
         assert "2 features from -" in data
         metrics = result(one.folders[0])["metrics"]
         assert outcome.startswith("finished: train_loss ")
         assert float(outcome.split()[-1]) == pytest.approx(metrics["val_accuracy"], abs=1e-3)
+        folder = one.folders[0].relative_to(one.cwd)
+        assert where == f"run folder: {folder}"
+        assert see == f"to see it: mlp curves {folder}"
+
+
+def test_the_loss_of_the_defaults_falls_from_the_first_step_on_and_its_result_is_good():
+    done = train(make_config(progress=False))
+    falling = [np.mean(done.losses[start : start + 50]) for start in range(0, 250, 50)]
+    assert falling == sorted(falling, reverse=True)
+    assert max(falling) < done.epochs[0].train_loss
+    assert done.metrics["val_accuracy"] >= 0.99
 
 
 def test_runs_started_at_once_have_folders_of_their_own(twins):
@@ -240,9 +254,13 @@ def test_an_interrupted_run_leaves_readable_logs_and_says_so(tmp_path):
 def test_help_tells_the_keys(tmp_path):
     one = run(tmp_path, "--help")
     assert (one.code, one.err) == (0, "")
-    assert "optimizer.momentum       a number >= 0 and < 1" in one.out
-    assert "optimizer=adam           Adam, with decoupled weight decay\n" in one.out
-    assert one.out.count("\n  python run.py ") == 3, "examples"
+    assert "optimizer.momentum=0.0       a number >= 0 and < 1" in one.out
+    assert "optimizer=adam               Adam, with decoupled weight decay\n" in one.out
+    for group in "experiment", "launcher", "sweeper":
+        names = sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
+        assert re.search(f"^  {group}= +{', '.join(names)}$", one.out, re.M)
+    program = os.path.relpath(ROOT / "run.py", tmp_path)
+    assert one.out.count(f"\n  python {program} ") == 3, "examples"
     assert not list(tmp_path.iterdir())
 
 

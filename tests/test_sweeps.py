@@ -159,7 +159,8 @@ class Sweep:
 
     @property
     def last(self):
-        return self.out.splitlines()[-1].split(";")[0]
+        """How many runs ended how."""
+        return [x for x in self.out.splitlines() if x.startswith("sweep: ")][-1].split(";")[0]
 
     def runs(self):
         """What every folder tells, by its name."""
@@ -463,7 +464,7 @@ def test_a_terminal_shows_one_bar_for_the_whole_sweep(started):
             seen += part
     assert one.process.wait(60) == 1
     text = seen.decode().replace("\r", "\n")
-    assert "8/8 [" in text
+    assert "8 of 8|" in text
     assert " running" in text
     assert ", 4 failed" in text
     lines = [line for line in text.splitlines() if line.startswith("[") and "finished: " in line]
@@ -520,7 +521,7 @@ def test_files_are_read_once_for_each_combination_of_choices(loader, monkeypatch
     found = some.check(overrides, 0)
     assert len(composed) == 2
     assert [job.config["seed"] for job in found] == [*range(10), *range(10)]
-    assert [job.config["lr"] for job in found[9:11]] == [0.5, 0.001]
+    assert [job.config["lr"] for job in found[9:11]] == [0.05, 0.001]
 
 
 # States
@@ -608,8 +609,8 @@ def test_what_hydra_can_say_in_a_sweep_is_understood(tmp_path):
 def test_another_config_name_is_the_one_that_is_checked(tmp_path):
     text = (ROOT / "conf/config.yaml").read_text()
     (tmp_path / "conf").mkdir()
-    (tmp_path / "conf/other.yaml").write_text(text.replace("lr: 0.5", "lr: -1"))
-    (tmp_path / "conf/good.yaml").write_text(text.replace("lr: 0.5", "lr: 0.25"))
+    (tmp_path / "conf/other.yaml").write_text(text.replace("lr: 0.05", "lr: -1"))
+    (tmp_path / "conf/good.yaml").write_text(text.replace("lr: 0.05", "lr: 0.25"))
     where = ["--config-dir", tmp_path / "conf"]
     one = run_py(tmp_path, *where, "--config-name", "other", "seed=0,1")
     assert one.err == "run.py: lr must be a number > 0, got -1\n"
