@@ -1,6 +1,6 @@
 """From a sweep's folder to curves, tables and pictures. Reads files; trains nothing.
 
-from analysis import plot_curves, read_sweep
+from mlp.analysis import plot_curves, read_sweep
 
 sweep = read_sweep("outputs/lr-sweep")
 sweep.table()  # a pandas DataFrame
