@@ -32,7 +32,7 @@ from mlp.errors import UserError
 from mlp.experiment import CONF
 from mlp.run_folder import NOTES
 from mlp.settings import describe, tree_of, unknown_key
-from mlp_sweeps import checked_by, how_to_see, start
+from mlp_sweeps import checked_by, how_to_see, how_to_start
 
 IS_1_3 = hydra.__version__.startswith("1.3")  # Hydra 1.4 retires what 1.3 must be told
 BASE = {"version_base": "1.3"} if IS_1_3 else {}
@@ -123,7 +123,7 @@ def help_page(part, *, _root_):
     """A part of the help page in conf/config.yaml."""
     options = GlobalHydra.instance().config_loader().get_group_options
     files = [f"  {group + '=':28} {', '.join(options(group))}" for group in FILE_GROUPS]
-    texts = {"files": "\n".join(files), "run": start("run")}
+    texts = {"files": "\n".join(files), "run": how_to_start("run")}
     return (describe(config.Config, plain(_root_)) | texts)[part]
 
 

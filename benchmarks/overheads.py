@@ -30,7 +30,8 @@ WRITTEN_STEPS = 10_000
 
 def epoch(batch_size):
     """An epoch's records, each with the seconds in which it was made."""
-    config = make_config(dataset="mnist", lr=0.1, batch_size=batch_size, epochs=1)
+    model, numbers = {"activation": "sigmoid"}, {"lr": 0.1, "batch_size": batch_size, "epochs": 1}
+    config = make_config(dataset="mnist", model=model, **numbers)
     records = start(config, config.dataset.load()).records()
     next(records)  # the untrained network
     began = time.perf_counter()

@@ -65,7 +65,7 @@ class Task:
         few = tuple(part[:1] for part in held_out)
         config = make_config(
             dataset="mnist",
-            model={"hidden_sizes": list(self.sizes[1:-1])},
+            model={"hidden_sizes": list(self.sizes[1:-1]), "activation": "sigmoid"},
             optimizer={"name": self.optimizer, **self.options},
             lr=self.lr,
             batch_size=self.batch_size,

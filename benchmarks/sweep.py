@@ -37,7 +37,8 @@ ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
 
 
 def this_program(launcher, epochs=EPOCHS, seeds=SEEDS):
-    lrs, values = ",".join(LRS), ["dataset=mnist", "batch_size=16", "name=sweep"]
+    values = ["dataset=mnist", "model.activation=sigmoid", "batch_size=16", "name=sweep"]
+    lrs = ",".join(LRS)
     asked = [f"lr={lrs}", f"seed=range({seeds})", f"epochs={epochs}", f"launcher={launcher}"]
     return [ROOT / "run.py", "-m", *values, *asked]
 

@@ -3,10 +3,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+made=outputs/docs
 python run.py -m experiment=mnist_lr
-python run.py hydra.run.dir=outputs/docs-synth
-python -m analysis.curves outputs/mnist-lr --metric train_loss,val_loss --log y --out docs/mnist-lr.png
-python -m analysis.sensitivity outputs/mnist-lr --x lr --out docs/sensitivity.png
-python -m analysis.dataset mnist --run outputs/mnist-lr/experiment=mnist_lr,lr=0.03,seed=0 --out docs/mnist.png
-python -m analysis.dataset synth --run outputs/docs-synth --out docs/synth.png
-python -m benchmarks.step --threads 1 --out outputs/benchmarks && cp outputs/benchmarks/step.png docs/
+python run.py hydra.run.dir=$made/synth
+python -m analysis.curves outputs/mnist-lr --metric train_loss,val_loss --log y --out $made/mnist-lr.png
+python -m analysis.sensitivity outputs/mnist-lr --x lr --out $made/sensitivity.png
+python -m analysis.dataset mnist --run outputs/mnist-lr/experiment=mnist_lr,lr=0.03,seed=0 --out $made/mnist.png
+python -m analysis.dataset synth --run $made/synth --out $made/synth.png
+python -m benchmarks.step --threads 1 --out $made
+cp $made/*.png docs/

@@ -9,7 +9,7 @@ import shlex
 import sys
 
 
-def start(command):
+def how_to_start(command):
     """What starts run.py, or a command of the analysis, for the user of this program."""
     program = sys.argv[0]
     if program.startswith("mlp "):
@@ -21,7 +21,7 @@ def start(command):
 
 def how_to_see(*folders):
     """A line that tells how to draw the curves of runs or sweeps."""
-    return f"to see it: {start('curves')} {shlex.join(map(os.path.relpath, folders))}"
+    return f"to see it: {how_to_start('curves')} {shlex.join(map(os.path.relpath, folders))}"
 
 
 def checked_by(check):

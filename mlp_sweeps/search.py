@@ -29,7 +29,7 @@ from mlp.config import difference
 from mlp.errors import UserError
 from mlp.files import fcntl, whole_file
 from mlp.run_folder import DONE, read_result
-from mlp_sweeps import start
+from mlp_sweeps import how_to_start
 from mlp_sweeps.launcher import plan
 from mlp_sweeps.report import say
 from mlp_sweeps.space import read_space
@@ -302,7 +302,7 @@ class Search:
         say(f"best: trial {best.number}: {shown}; {' '.join(point)}")
         name = f"name={os.path.basename(self._folder)}-best"
         again = [*self._space.own, *point, *self._space.seed_override, "sweeper=grid", name]
-        say(f"to repeat it: {start('run')} {shlex.join(['-m', *again])}")
+        say(f"to repeat it: {how_to_start('run')} {shlex.join(['-m', *again])}")
 
 
 def study_in(storage, objective):

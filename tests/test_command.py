@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import COMMANDS
-from mlp_sweeps import start
+from mlp_sweeps import how_to_start
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,4 +70,4 @@ def test_without_a_command_all_are_listed(tmp_path):
 )
 def test_what_to_type_next_fits_what_was_typed(monkeypatch, program, run, curves):
     monkeypatch.setattr(sys, "argv", [program])
-    assert (start("run"), start("curves")) == (run, curves)
+    assert (how_to_start("run"), how_to_start("curves")) == (run, curves)

@@ -304,7 +304,7 @@ def test_settings_that_go_together_are_accepted(changes):
 
 
 @pytest.mark.parametrize(("key", "field", "variants"), SETTINGS)
-def test_the_documentation_lists_every_key_with_what_is_legal_and_what_it_means(key, field, variants):
+def test_the_page_lists_every_key_with_what_is_legal_and_what_it_means(key, field, variants):
     rows = (CONF.parent / "docs/hyperparameters.md").read_text(encoding="utf-8").splitlines()
     of_key = [row for row in rows if row.startswith(f"| `{key}` |")]
     assert any(legal(field) in row and field.metadata["meaning"] in row for row in of_key)

@@ -1,12 +1,15 @@
 """Whole runs: `python run.py ...` as a user types it, in an empty folder, and what it leaves."""
 
+import contextlib
 import json
 import math
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -249,6 +252,22 @@ def test_an_interrupted_run_leaves_readable_logs_and_says_so(tmp_path):
     assert found["examples_per_second"] > 0
     assert len(steps) >= found["metrics"]["step"]
     assert checkpoint(folder)["epoch"] >= 1
+
+
+def test_the_bar_fits_60_columns(tmp_path):
+    parent, child = pty.openpty()
+    termios.tcsetwinsize(child, (24, 60))
+    command = [sys.executable, ROOT / "run.py", *SMALL]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=child, stderr=child)
+    os.close(child)
+    seen = b""
+    with contextlib.suppress(OSError):  # its end
+        while part := os.read(parent, 10_000):
+            seen += part
+    assert process.wait(60) == 0
+    bars = [bar for bar in re.split(r"[\r\n]+", seen.decode()) if " left" in bar]
+    assert max(map(len, bars)) <= 60
+    assert re.fullmatch(r"100%\|█+\| 00:00 left, epoch 2 of 2, val_loss 0\.\d+", bars[-1])
 
 
 def test_help_tells_the_keys(tmp_path):
