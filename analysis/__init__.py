@@ -1,20 +1,21 @@
 """From a sweep's folder to curves, tables and pictures. Reads files; trains nothing.
 
-from mlp.analysis import plot_curves, read_sweep
+from mlp.analysis import load_run, plot_curves, read_sweep
 
+load_run("outputs/try").predict(inputs)  # the class of each of the inputs (n, n_features)
 sweep = read_sweep("outputs/lr-sweep")
-sweep.table()  # a pandas DataFrame
+sweep.frame()  # a pandas DataFrame with a row per run; table() has one per group
 plot_curves(sweep, "val_loss").savefig("curves.pdf")
 """
 
 from importlib import import_module
 
 _HOMES = {
+    "load_run": "runs",
     "read_sweep": "sweep",
     "plot_curves": "curves",
     "plot_sensitivity": "sensitivity",
     "plot_dataset": "dataset",
-    "load_network": "predictions",
 }
 __all__ = list(_HOMES)
 

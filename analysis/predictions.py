@@ -65,7 +65,7 @@ def load_network(folder):
 
 def probabilities(network, inputs):
     """The probability of each class, (n, n_classes), for normalised inputs (n, n_features)."""
-    batches = np.array_split(inputs, ceil(len(inputs) / BATCH))
+    batches = np.array_split(inputs, max(1, ceil(len(inputs) / BATCH)))
     with np.errstate(over="ignore", invalid="ignore"):
         logits = np.concatenate([network.forward(batch).copy() for batch in batches])
     return softmax(logits, axis=-1)

@@ -3,13 +3,18 @@
 import json
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mlp.run_folder import Damaged, read_config, read_log, read_result
+from mlp.data import Dataset
+from mlp.errors import UserError
+from mlp.run_folder import Damaged, read_checkpoint, read_config, read_log, read_result
 
 # The columns of epochs.csv. A run with dataset.final=true has test_* instead of val_*.
 EPOCH_METRICS = [f"{on}_{of}" for on in ("train", "val", "test") for of in ("loss", "accuracy")]
@@ -27,6 +32,7 @@ class Run:
     problem: str | None = None  # why the run does not count
     metrics: dict = field(default_factory=dict)  # of the last epoch
     version: str = ""  # of the code
+    seconds: float = math.nan  # that its last start took
 
     @property
     def counts(self):
@@ -40,16 +46,16 @@ class Run:
     def curves(self, metrics, x="step"):
         """{metric: (x, y)}, both (points,) float64, x rising. Raises Damaged.
 
+        A run that counts has all its rows, or is damaged. Any other has those that are sound.
+
         x: "step", "epoch" or "examples". For the mini-batch loss, epoch rises by a fraction each
         step. examples is step times batch_size, so it takes a short last batch for a whole one.
         """
-        if not self.metrics:
-            raise Damaged(self.problem)
         logs, curves = {}, {}
         for metric in several(metrics):
             clock = "step" if metric == "loss" else "epoch"
             if clock not in logs:
-                logs[clock] = read_log(self.folder, clock, int(self.metrics[clock]), parse)
+                logs[clock] = self.log(clock)
             log = logs[clock]
             if metric not in log:
                 raise Damaged(f"{clock}s.csv has no column {metric}")
@@ -62,6 +68,63 @@ class Run:
             curves[metric] = points, log[metric]
         return curves
 
+    def log(self, clock):
+        """The columns of its log, {column: (rows,) float64}, as far as `curves` says.
+
+        clock: "step" or "epoch".
+        """
+        if self.counts:
+            return read_log(self.folder, clock, int(self.metrics[clock]), parse)
+        return read_beginning(self.folder, clock)
+
+    @property
+    def classes(self):
+        """What the data calls the classes, (n_classes,): integers, or texts. Raises UserError."""
+        names = np.array(self._trained[1].classes)
+        with suppress(ValueError):
+            numbers = names.astype(int)
+            if (numbers.astype(str) == names).all():
+                return numbers
+        return names
+
+    def predict(self, inputs):
+        """The most probable of `classes` for each example, (n,). Else as `probabilities`."""
+        return self.classes[self.probabilities(inputs).argmax(axis=-1)]
+
+    def probabilities(self, inputs):
+        """The probability of each of `classes`, (n, n_classes) of the run's floating-point type.
+
+        inputs (n, n_features), or (n, ...) with as many numbers an example: raw ones, as the data
+        holds them. They are normalised as the run's own were. Raises UserError where the run has
+        not finished, or the inputs have another shape or are not finite.
+        """
+        from .predictions import probabilities
+
+        network, dataset = self._trained
+        x, n_features = np.asarray(inputs), network.sizes[0]
+        got = f"got {x.dtype} {x.shape}"
+        if x.dtype.kind not in "buif" or x.ndim < 2 or math.prod(x.shape[1:]) != n_features:
+            wanted = f"real numbers of shape (n, {n_features})"
+            raise UserError(f"{self.folder} predicts from {wanted}, {got}")
+        if not np.isfinite(x).all():
+            raise UserError(f"{self.folder} predicts from finite numbers, {got} with others")
+        x = dataset.normalised(x.reshape(len(x), n_features), network.params.dtype)
+        return probabilities(network, x)
+
+    @cached_property
+    def _trained(self):
+        """The network, and a Dataset that knows the classes and how to normalise."""
+        from . import dataset, predictions
+
+        if not self.counts:
+            raise UserError(f"{self.folder} can't predict: {self.problem}")
+        network, state = predictions.load_network(self.folder), read_checkpoint(self.folder)
+        if "classes" not in state:  # an older version wrote it
+            name = self.config.get("dataset.path", self.config["dataset"])
+            return network, dataset.run_settings(name, self.folder).load()
+        how, classes = (state["offset"], state["scale"]), tuple(state["classes"].tolist())
+        return network, Dataset(None, None, len(classes), *how, classes=classes)
+
 
 def several(values):
     """A list of values that may be given as one alone."""
@@ -69,10 +132,41 @@ def several(values):
 
 
 def parse(path):
-    """The columns of a CSV file, NaN where there is no number. Raises ValueError, OSError."""
+    """The columns of a CSV file, NaN where there is no number. Raises ValueError, OSError.
+
+    path: or the bytes, as a file.
+    """
     # pandas 3.1 is the first to read every number as float() does, to the last bit.
     log = pd.read_csv(path, skip_blank_lines=False)
     return {name: pd.to_numeric(log[name], errors="coerce").to_numpy(float) for name in log}
+
+
+def read_beginning(folder, clock):
+    """A run's CSV log up to the first row that is torn or not finite: {column: (rows,) float64}.
+
+    clock: "step" or "epoch". Raises Damaged where not even one row is sound.
+    """
+    path = Path(folder, f"{clock}s.csv")
+    try:
+        whole_lines = path.read_bytes().rpartition(b"\n")[0]
+        log = parse(BytesIO(whole_lines))
+    except FileNotFoundError:
+        raise Damaged(f"{path.name} is missing") from None
+    except (OSError, ValueError) as error:
+        raise Damaged(f"{path.name}: {' '.join(str(error).split())}") from None
+    sound = np.isfinite(list(log.values())).all(axis=0)
+    n = len(sound) if sound.all() else int(sound.argmin())
+    if not n or clock not in log or (np.diff(log[clock][:n]) != 1).any():
+        raise Damaged(f"{path.name}: no rows yet, or not one for each {clock}")
+    return {name: column[:n] for name, column in log.items()}
+
+
+def load_run(folder):
+    """The Run in a folder, as `outputs/try`. Raises UserError."""
+    try:
+        return read_run(Path(folder), Path(folder).resolve().name)
+    except Damaged as damage:
+        raise UserError(f"{folder}: {damage}") from None
 
 
 def read_run(folder, name):
@@ -89,8 +183,9 @@ def read_run(folder, name):
             problem = unusable(metrics)
         else:
             problem = ": ".join([status, *str(result.get("error", "")).splitlines()[:1]])
-        version = code_version(**result["environment"])
-        return Run(name, folder, flatten(result["config"]), status, problem, metrics, version)
+        version, seconds = code_version(**result["environment"]), result.get("seconds", math.nan)
+        config = flatten(result["config"])
+        return Run(name, folder, config, status, problem, metrics, version, seconds)
     return Run(name, folder, flatten(read_config(folder)), status, problem)
 
 

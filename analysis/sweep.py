@@ -101,13 +101,28 @@ class Sweep:
         return tabulate(self, metric, baseline)
 
     def frame(self):
-        """A DataFrame with a row per run: status, hyperparameters, last epoch's metrics."""
-        shown = ["epoch", "step", *self.metrics]
-        rows = [
-            {"status": run.status, **run.config, **{name: run.final(name) for name in shown}}
-            for run in self.runs
-        ]
-        return pd.DataFrame(rows, index=[run.name for run in self.runs])
+        """A DataFrame with a row per run, named by it.
+
+        Its columns: status, the hyperparameters as on the command line, seconds, and of the last
+        epoch epoch, step and the metrics. A run may lack a value: whole numbers stay whole.
+        """
+        columns = {"status": [run.status for run in self.runs]}
+        columns |= {key: [run.config.get(key) for run in self.runs] for key in all_keys(self.runs)}
+        columns["seconds"] = [run.seconds for run in self.runs]
+        for clock in "epoch", "step":
+            columns[clock] = [run.metrics.get(clock) for run in self.runs]
+        columns |= {name: [run.final(name) for run in self.runs] for name in self.metrics}
+        index = pd.Index([run.name for run in self.runs], name="run")
+        return pd.DataFrame({key: column(values) for key, values in columns.items()}, index)
+
+
+NONE = type(None)
+WITH_GAPS = {frozenset({int, NONE}): "Int64", frozenset({bool, NONE}): "boolean"}
+
+
+def column(values):
+    """A pandas array. Beside None, whole numbers stay whole, and true or false stay so too."""
+    return pd.Series(values, dtype=WITH_GAPS.get(frozenset(map(type, values)))).array
 
 
 def read_sweep(folders, by=(), where=()):
@@ -116,15 +131,7 @@ def read_sweep(folders, by=(), where=()):
     by: keys to group runs by; () for all in which the runs differ, except seed.
     where: conditions such as "lr=0.01"; a run must meet all. Raises UserError.
     """
-    paths, findings = find_runs(several(folders))
-    runs = []
-    for name, path in tqdm(paths.items(), "reading runs", disable=None, leave=False):
-        try:
-            runs.append(read_run(path, name))
-        except Damaged as damage:
-            findings.append(Finding(name, str(damage)))
-    if not runs:
-        raise nothing_to_show(findings)
+    runs, findings = read_runs(folders)
     known, by = all_keys(runs), several(by)
     for condition in several(where):
         runs = matching(condition, runs, known)
@@ -147,6 +154,20 @@ def read_sweep(folders, by=(), where=()):
     sweep = Sweep(kept, by or differing_keys(kept), findings)
     findings += missing_seeds(sweep.groups) + mixtures(sweep)
     return sweep
+
+
+def read_runs(folders):
+    """(every Run under one folder or several, findings). Raises UserError."""
+    paths, findings = find_runs(several(folders))
+    runs = []
+    for name, path in tqdm(paths.items(), "reading runs", disable=None, leave=False):
+        try:
+            runs.append(read_run(path, name))
+        except Damaged as damage:
+            findings.append(Finding(name, str(damage)))
+    if not runs:
+        raise nothing_to_show(findings)
+    return runs, findings
 
 
 def find_runs(folders):

@@ -170,7 +170,7 @@ class Training:
     """
 
     def __init__(self, learner, schedule, dataset, *, lr, batch_size, epochs, rng):
-        self.learner, self.rng, self.epochs = learner, rng, epochs
+        self.learner, self.dataset, self.rng, self.epochs = learner, dataset, rng, epochs
         self.examples = learner.read(dataset, dataset.train)
         # Evaluation is on the held-out examples, and on as many training examples: one random
         # subset, the same in every run, whatever its seed
@@ -238,9 +238,13 @@ class Training:
         return figures
 
     def state(self):
-        """Arrays by name. `load_state` takes them, and `records` goes on from there."""
+        """Arrays by name. `load_state` takes them, and `records` goes on from there.
+
+        offset, scale and classes of the dataset are there for those who predict.
+        """
         order = json.dumps(self.order_state)
         done = {"epoch": self.epoch, "step": self.step, "random_state": order}
+        done |= {name: getattr(self.dataset, name) for name in ("offset", "scale", "classes")}
         return self.learner.state() | {name: np.array(value) for name, value in done.items()}
 
     def load_state(self, state):

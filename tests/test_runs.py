@@ -144,9 +144,17 @@ def test_numbers_are_read_to_the_last_bit(tmp_path):
     assert np.array_equal(got, losses)
 
 
-def test_a_run_that_has_not_ended_has_no_curves(run):
+@pytest.mark.parametrize("end", ["", "\n13,4,nan\n14,4,0.1\n", "\n13,4,in"])
+def test_a_run_that_has_not_ended_has_the_curve_up_to_where_it_is_sound(run, end):
     (run / "result.json").unlink()
-    with pytest.raises(Damaged, match=r"no result.json: running, or killed"):
+    text = (run / "steps.csv").read_text()
+    (run / "steps.csv").write_text((text[:-1] + end) if end else text[:-9])
+    steps, losses = read_run(run, "run").curves("loss")["loss"]
+    n = 12 if end else 11
+    assert steps.tolist() == list(range(1, n + 1))
+    np.testing.assert_array_equal(losses, LOSSES[:n])
+    (run / "steps.csv").write_text("step,epoch,loss\n")
+    with pytest.raises(Damaged, match=r"^steps\.csv: no rows yet"):
         read_run(run, "run").curves("loss")
 
 
