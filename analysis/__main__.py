@@ -11,6 +11,7 @@ COMMANDS = {
     "table": "tabulate and compare the groups of a sweep",
     "sensitivity": "draw a result against a hyperparameter",
     "dataset": "look at a dataset, and at what a network makes of it",
+    "export": "hand runs to TensorBoard, MLflow, or as a table to anything",
     "verify": "train again, and compare byte for byte",
     "worked_example": "show every value and derivative of a small network",
 }

@@ -1,4 +1,4 @@
-"""What a test may need from outside: PyTorch as a reference, and the real MNIST files."""
+"""What a test may need from outside: other packages, and the real MNIST files."""
 
 import importlib
 import os
@@ -13,10 +13,15 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell ignores it for 
 
 
 @pytest.fixture(scope="session")
-def torch():
-    """PyTorch, on one thread; a test that needs it is skipped without it, except in CI."""
-    in_ci = os.environ.get("CI")
-    torch = importlib.import_module("torch") if in_ci else pytest.importorskip("torch")
+def imported():
+    """name -> a package that a test needs; without it the test is skipped, except in CI."""
+    return importlib.import_module if os.environ.get("CI") else pytest.importorskip
+
+
+@pytest.fixture(scope="session")
+def torch(imported):
+    """PyTorch, on one thread."""
+    torch = imported("torch")
     torch.set_num_threads(1)
     return torch
 

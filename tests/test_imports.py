@@ -17,8 +17,8 @@ FLOORS = [  # a module of mlp imports from floors below its own alone
 ]
 FLOOR = {f"mlp.{module}": n for n, modules in enumerate(FLOORS) for module in modules}
 FOR_ANALYSIS = {
-    f"mlp.{module}"
-    for module in ("config", "data", "errors", "experiment", "network", "run_folder", "scalar")
+    *("mlp.config", "mlp.data", "mlp.errors", "mlp.experiment", "mlp.files"),
+    *("mlp.network", "mlp.run_folder", "mlp.scalar"),
 }
 
 
