@@ -496,6 +496,13 @@ def test_a_spread_within_rounding_is_none(how, stored):
     assert np.ptp(expected) == pytest.approx(1 if how == "unit" else 2)
 
 
+def test_a_spread_within_the_rounding_of_a_mean_is_none():
+    column = 0.1 * (1 + np.arange(20_000) % 5 * 2**-52)
+    x = np.column_stack([column] * 3)
+    assert (abs(np.mean(x, axis=0) - x[0]) > 100 * np.ptp(column)).all()
+    assert not normalise(x, "standard")[1].any()
+
+
 def test_a_constant_feature_costs_no_accuracy(npz):
     """0.1 in all of x_train and 0.2 in x_val says nothing about the classes."""
     rng, found = np.random.default_rng(0), []
@@ -539,6 +546,7 @@ def test_small_and_large_numbers_are_normalised_like_others(how, stored, size):
         ("unit", 1.7e308),
         ("standard", 1e-320),
         ("standard", 1e-170),
+        ("standard", 1e-160),  # its square is there, with three digits
         ("standard", 1e200),
         ("standard", 1.7e308),
     ],

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mlp import experiment, make_config, run
+from mlp import experiment, machine, make_config, run
 from mlp.errors import UserError
 from mlp.experiment import start
 from mlp.machine import cores, require_memory
@@ -69,6 +69,15 @@ def test_a_run_takes_no_more_threads_than_it_has_processors(tmp_path, monkeypatc
         )
     logs = [(tmp_path / name / "steps.csv").read_bytes() for name in ("2", "64")]
     assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize(
+    ("quota", "n"), [("max 100000", 4), ("800000 100000", 4), ("250000 100000", 2), ("5 100", 1)]
+)
+def test_a_control_group_may_have_less_than_the_affinity(quota, n, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(machine.Path, "read_text", lambda path: quota)
+    assert cores() == n
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux alone has an affinity")

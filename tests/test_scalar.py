@@ -63,8 +63,9 @@ def test_initial_weights_have_the_stated_spread(init, std, expected):
 
 def test_huge_inputs_and_logits_do_not_overflow():
     network = Network([1, 1, 2])
-    network.weights = [[[1e4]], [[1e4, -1e4]]]
-    assert network.sgd_step([-1], 0, lr=0) == math.log(2)  # the hidden unit is 0
+    for large in 700, 709, 710, 750, 1e4:
+        network.weights = [[[large]], [[1e4, -1e4]]]
+        assert network.sgd_step([-1], 0, lr=0) == math.log(2)  # the hidden unit is 0
     assert network.sgd_step([1], 1, lr=0) == 2e4
 
 
