@@ -66,7 +66,7 @@ from mlp.experiment import start
 config = make_config(dataset="mnist")
 began = time.perf_counter()
 dataset = config.dataset.load()
-dataset.input_range()
+assert dataset.ranges
 start(config, dataset)
 print(time.perf_counter() - began)
 """

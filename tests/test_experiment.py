@@ -289,6 +289,23 @@ def test_an_interrupted_run_tells_how_far_it_came(tmp_path, monkeypatch):
         assert (checkpoint["epoch"], checkpoint["step"]) == (1, 19)
 
 
+def test_the_speed_is_that_of_the_last_attempt(tmp_path, monkeypatch):
+    records, config = Training.records, make_config(dataset=SMALL, epochs=3)
+
+    def interrupted(training):
+        for record in records(training):
+            if record.epoch == 3:
+                raise KeyboardInterrupt
+            yield record
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Training, "records", interrupted)
+        run(config, tmp_path)
+    found = run(config, tmp_path)
+    speed = 300 / found.epochs[-1].seconds  # of one epoch
+    assert read_result(tmp_path)["examples_per_second"] == pytest.approx(speed)
+
+
 def test_a_checkpoint_goes_back_into_a_training(tmp_path):
     config = make_config(dataset=SMALL, epochs=1)
     found = run(config, tmp_path)
