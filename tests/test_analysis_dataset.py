@@ -185,7 +185,7 @@ def test_the_decision_boundary_is_where_the_two_most_probable_classes_meet(linea
     corners = np.concatenate([contour.get_paths()[0].vertices for contour in axes.collections])
     assert len(corners) > 100
     np.testing.assert_allclose(corners @ [3, 1], 0.6, atol=1e-2)
-    assert axes.get_aspect() == 1
+    assert axes.get_aspect() == plot_dataset(dataset).axes[-1].get_aspect() == 1
     drawn = np.concatenate([line.get_xydata() for line in axes.lines[:n_classes]])
     expected = (points - 500) / 100
     np.testing.assert_allclose(np.sort(drawn, axis=0), np.sort(expected, axis=0))

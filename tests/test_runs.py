@@ -95,6 +95,7 @@ def replace_line(number, text):
         (replace_line(13, ""), "steps.csv: 11 rows, not one for each step 1 to 12"),
         (replace_line(5, ""), "steps.csv: 11 rows, not one for each step 1 to 12"),
         (replace_line(5, "3,1,0.5\n"), "steps.csv: 12 rows, not one for each step 1 to 12"),
+        (replace_line(2, "0,1,0.5\n"), "steps.csv: 12 rows, not one for each step 1 to 12"),
         (replace_line(5, "\n"), "steps.csv, line 5: "),
         (replace_line(5, "4,1,nan\n"), "steps.csv, line 5: 4,1,nan"),
         (replace_line(5, "4,1,-inf\n"), "steps.csv, line 5: 4,1,-inf"),

@@ -106,10 +106,11 @@ def test_a_log_that_ends_early(sweep, trained):
     assert verdict.difference == f"epochs.csv, line 4: nothing there, {lines[-1].strip()} now"
 
 
-def test_a_parameter_s_bit_counts(sweep):
+@pytest.mark.parametrize("towards", [-9, 9])
+def test_a_parameter_s_bit_counts(sweep, towards):
     arrays = read_checkpoint(sweep / "0")
     value = arrays["weights_0"][1, 2]
-    other = np.nextafter(value, np.float32(9))
+    other = np.nextafter(value, np.float32(towards))
     arrays["weights_0"][1, 2] = other
     np.savez(sweep / "0/checkpoint.npz", **arrays)
     (verdict,) = verify.verify(sweep / "0")
