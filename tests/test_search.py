@@ -286,12 +286,15 @@ def test_failed_runs_are_failed_trials_and_are_tried_again(tmp_path):
     assert states(tmp_path).count("COMPLETE") == 6
 
 
-def test_a_diverged_run_is_the_worst_of_all(tmp_path):
+@pytest.mark.parametrize(
+    ("objective", "worst"), [("val_loss", float("inf")), ("val_accuracy", -float("inf"))]
+)
+def test_a_diverged_run_is_the_worst_of_all(tmp_path, objective, worst):
     asked = [*SMALL, "model.activation=relu", "lr=0.1,1e30", "hydra.sweeper.n_trials=6", ONE]
-    asked.append("hydra.sweeper.pruning=false")
+    asked += ["hydra.sweeper.pruning=false", f"hydra.sweeper.objective={objective}"]
     assert run_py(tmp_path, *asked).code == 0
     values = {params["lr"]: value for _, params, value in trials(tmp_path)}
-    assert values["1e+30"] == float("inf") > values["0.1"]
+    assert values["1e+30"] == worst and 0 < values["0.1"] < 1
 
 
 # What is pruned
