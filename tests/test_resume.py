@@ -98,7 +98,7 @@ def test_the_fast_ways_go_on_to_the_same_bytes(optimizer, fast, rare, tmp_path, 
     assert_goes_on(make_config(**SMALL | own), tmp_path, monkeypatch, [2, 4, 12])
 
 
-@pytest.mark.parametrize("every", [None, 1, 30, 10**9])
+@pytest.mark.parametrize("every", [None, 1, 16, 30, 10**9])
 def test_checkpoints_are_as_frequent_as_asked(every, tmp_path, monkeypatch):
     steps, write = [], RunFolder.write_checkpoint
     monkeypatch.setattr(
@@ -108,9 +108,9 @@ def test_checkpoints_are_as_frequent_as_asked(every, tmp_path, monkeypatch):
     )
     run(make_config(**SMALL | {"checkpoint_every": every}), tmp_path)
     ends = [0, 44, 88]  # of the epochs
-    blocks = {1: [8, 16, 24], 30: [32, 64 + 12]}.get(every, [])
+    blocks = {1: [8, 16, 24], 16: [16, 32, 60, 76], 30: [32, 64 + 12]}.get(every, [])
     assert [step for step in ends + blocks if step not in steps] == []
-    assert every in (1, 30) or steps == ends
+    assert every in (1, 16, 30) or steps == ends
 
 
 # Which run a folder holds

@@ -633,10 +633,7 @@ def test_the_table_says_how_many_runs_are_still_to_come(tmp_path):
 
     n_begun = len(list(tmp_path.glob("outputs/some/*/")))
     assert f"note: some: {6 - n_begun} of its 6 runs are still to come\n" in table().stderr
-    begun = next(tmp_path.glob("outputs/some/*/result.json")).parent.name.rpartition("seed=")[2]
-    assert (
-        run_py(tmp_path, *asked, f"seed={begun}").code == 0
-    )  # a smaller grid forgets no other run
+    assert run_py(tmp_path, *asked, "seed=5").code == 0  # a smaller grid, of the last
     assert "of its 6 runs are still to come\n" in table().stderr
     assert run_py(tmp_path, *asked).code == 0
     assert table().stderr == ""
