@@ -1,6 +1,8 @@
 """What the commands share: choosing runs, errors in one line, findings on the terminal."""
 
 import argparse
+import hashlib
+import re
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +10,7 @@ from textwrap import fill
 
 from mlp.errors import UserError
 
-from .runs import EPOCH_METRICS
+from .runs import EPOCH_METRICS, label
 from .sweep import WrongArgument, read_sweep
 
 FORMATS = ("png", "pdf", "svg")
@@ -55,8 +57,9 @@ class Parser(argparse.ArgumentParser):
             "--where",
             action="append",
             default=[],
-            metavar="KEY=VALUE",
-            help="only runs with this value; a run must meet every --where",
+            metavar="CONDITION",
+            help="only runs that meet it: lr=0.1, or lr=0.1,1 for either, 'lr<50', 'lr!=1'; a run "
+            "must meet every --where",
         )
 
     def add_final_metric(self):
@@ -65,6 +68,34 @@ class Parser(argparse.ArgumentParser):
             help=f"of {', '.join(EPOCH_METRICS)}; default: val_accuracy, or else test_accuracy",
         )
 
+    def add_no_notes(self):
+        text = "no text below the figure; the terminal still has the notes"
+        self.add_argument("--no-notes", dest="notes", action="store_false", help=text)
+
+    def stem(self, args, words, named):
+        """The name of the file that the arguments make: words, then every option that was given.
+
+        named: the options that words tell already. Two pictures of one sweep have two names, such
+        as curves-val_loss and curves-val_loss,band=q90,log=y.
+        """
+        options = {"with": [Path(folder).resolve().name for folder in args.folders[1:]]}
+        for action in self._actions:
+            value = getattr(args, action.dest, None)
+            if action.dest not in ("folders", "help", "out", *named) and value != action.default:
+                options[action.dest] = value
+        texts = [f"{key}={in_name(value)}" for key, value in options.items() if value != []]
+        whole = ",".join(["-".join(words), *texts])
+        name = re.sub(r"[^\w.,=+\[\]-]", "_", whole)[:150]
+        digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
+        return name if name == whole else f"{name}-{digest}"
+
+
+def in_name(value):
+    """An argument's value in a file's name."""
+    if isinstance(value, list | tuple):
+        return "+".join(map(in_name, value))
+    return "" if value is None else label(value)
+
 
 def words(text):
     return text.split(",")
@@ -72,7 +103,7 @@ def words(text):
 
 def read(args):
     """The Sweep that the arguments choose."""
-    return read_sweep(args.folders, args.by, args.where)
+    return read_sweep(args.folders, args.by, args.where, getattr(args, "include", ()))
 
 
 def out_path(out, folder, stem):

@@ -218,5 +218,7 @@ def flatten(config):
 
 
 def label(value):
-    """A hyperparameter's value as on the command line."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    """A hyperparameter's value as on the command line. 1.0 and 1 are one value, and one text."""
+    if isinstance(value, list):
+        return f"[{','.join(map(label, value))}]"
+    return value if isinstance(value, str) else json.dumps(value).removesuffix(".0")

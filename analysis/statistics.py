@@ -1,4 +1,4 @@
-"""Mean, spread and paired differences over seeds: numbers in, numbers out."""
+"""Mean, spread and differences over seeds: numbers in, numbers out."""
 
 import math
 from typing import NamedTuple
@@ -11,6 +11,7 @@ BANDS = {
     "se": "± 1 standard error",
     "ci95": "95% Student t interval of the mean",
     "minmax": "least to greatest",
+    "q90": "middle 90% of the runs",  # or of any other number of percent
     "none": "",
 }
 
@@ -67,12 +68,16 @@ class RunningMoments:
         n, squares = self._rows[0], self._rows[4]
         return np.sqrt(squares / np.where(n > 1, n - 1, np.nan))
 
-    def band(self, kind):
-        """Lower and upper edge of a band in BANDS; NaN where there is one curve."""
+    def band(self, kind, log=False):
+        """Lower and upper edge of a band in BANDS, not a quantile's; NaN where there is one curve.
+
+        log: the lower edge lies below the mean by the factor by which the upper one lies above it.
+        On a logarithmic axis the two look equal, and none falls to 0 or below.
+        """
         if kind == "minmax":
             return np.where(self._rows[0] > 1, self._rows[-2:], np.nan)
         half = half_width(kind, self.n, self.std)
-        return self.mean - half, self.mean + half
+        return below(self.mean, half, log), self.mean + half
 
 
 def mean_and_std(values):
@@ -90,6 +95,23 @@ def mean_and_std(values):
     return tuple(float(np.ldexp(f, exponent)) for f in (np.mean(values), np.std(values, ddof=1)))
 
 
+def quantiles_of(band):
+    """The parts of the runs below the edges of a band of quantiles: 0.05 and 0.95 of q90.
+
+    None for a band of another kind.
+    """
+    percent = int(band[1:]) if band[:1] == "q" and band[1:].isdecimal() else 0
+    return ((100 - percent) / 200, (100 + percent) / 200) if 0 < percent <= 100 else None
+
+
+def below(mean, half, log):
+    """The lower edge to mean + half: mean - half, or by the same factor."""
+    if not log:
+        return mean - half
+    with np.errstate(invalid="ignore"):  # 0/0, where there is neither loss nor spread
+        return mean * (mean / (mean + half))
+
+
 def half_width(kind, n, std):
     """How far the band `kind` (std, se or ci95) reaches to either side of the mean."""
     if kind == "std":
@@ -101,9 +123,12 @@ def half_width(kind, n, std):
 
 
 class Difference(NamedTuple):
-    """Mean of paired differences, its 95% t interval, and the two-sided p of a mean of 0."""
+    """A difference of means, its 95% t interval, and the two-sided p of a difference of 0.
 
-    n: int
+    n: pairs, or nothing where the values are not paired.
+    """
+
+    n: int | None
     mean: float
     low: float
     high: float
@@ -129,6 +154,25 @@ def paired_difference(a, b):
     p = 2 * stdtr(n - 1, -abs(mean) / (std / np.sqrt(n)))
     with np.errstate(over="ignore"):
         return Difference(n, mean, mean - half, mean + half, p)
+
+
+def welch_difference(a, b):
+    """The Difference of the means of a (n,) and b (m,) by the unpaired t test of Welch (1947).
+
+    NaN for n < 2 or m < 2.
+    """
+    if min(len(a), len(b)) < 2:
+        return Difference(None, *[np.nan] * 4)
+    means, stds = np.transpose([mean_and_std(np.asarray(values)) for values in (a, b)])
+    errors = stds / np.sqrt([len(a), len(b)])
+    mean, error = float(means[0] - means[1]), math.hypot(*errors)
+    if error == 0:
+        return Difference(None, mean, mean, mean, float(mean == 0))
+    freedom = 1 / ((errors / error) ** 4 / (len(a) - 1, len(b) - 1)).sum()
+    half = stdtrit(freedom, 0.975) * error
+    p = 2 * stdtr(freedom, -abs(mean) / error)
+    with np.errstate(over="ignore"):
+        return Difference(None, mean, mean - half, mean + half, p)
 
 
 def holm(p):

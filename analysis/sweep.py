@@ -7,7 +7,10 @@ about the groups and about the runs that count.
 
 import difflib
 import json
+import math
+import operator
 import os
+import re
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +29,9 @@ from .runs import EPOCH_METRICS, label, read_run, several
 # These keys do not change what a run computes. `name` is the sweep's folder: because it stands
 # here, equal runs of several sweeps are one group.
 NOT_GROUPING = ("name", "threads", "checkpoint_every", "progress")
+
+CONDITION = r"([^=<>!,]+)(!=|<=|>=|=|<|>)(.*)"
+ORDERS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 
 
 class WrongArgument(UserError):
@@ -53,6 +59,10 @@ class Group:
         """The runs that count."""
         return [run for run in self.runs if run.counts]
 
+    def shown(self, statuses):
+        """The runs that count, and those that do not but have one of the statuses."""
+        return [run for run in self.runs if run.counts or run.status in statuses]
+
     @property
     def name(self):
         """The group as on the command line: lr=0.01,batch_size=16."""
@@ -69,6 +79,7 @@ class Sweep:
     runs: list
     keys: list  # the hyperparameters that tell groups apart
     findings: list
+    include: tuple = ()  # statuses of runs to be shown though they do not count
 
     @property
     def groups(self):
@@ -93,6 +104,16 @@ class Sweep:
         """Add a finding that only a log could tell. A second reading adds nothing."""
         if (finding := Finding(run, what)) not in self.findings:
             self.findings.append(finding)
+
+    @property
+    def notes(self):
+        """The findings, with a run's name in the keys that tell it from others: lr=0.1,seed=2."""
+        keys = self.keys if "seed" in self.keys else [*self.keys, "seed"]
+        names = {
+            run.name: Group({key: run.config.get(key) for key in keys}, []).name
+            for run in self.runs
+        }
+        return [Finding(names.get(run, run), what) for run, what in self.findings]
 
     def table(self, metric=None, baseline=()):
         """Final metrics as a DataFrame, a row per group, best first: analysis.table.tabulate."""
@@ -125,14 +146,15 @@ def column(values):
     return pd.Series(values, dtype=WITH_GAPS.get(frozenset(map(type, values)))).array
 
 
-def read_sweep(folders, by=(), where=()):
+def read_sweep(folders, by=(), where=(), include=()):
     """The Sweep of all runs under one folder or several.
 
     by: keys to group runs by; () for all in which the runs differ, except seed.
-    where: conditions such as "lr=0.01"; a run must meet all. Raises UserError.
+    where: conditions such as "lr=0.01", "lr=0.1,1", "lr<50" or "lr!=1"; a run must meet all.
+    include: statuses of runs to be shown though they do not count. Raises UserError.
     """
     runs, findings = read_runs(folders)
-    known, by = all_keys(runs), several(by)
+    known, by, include = all_keys(runs), several(by), several(include)
     for condition in several(where):
         runs = matching(condition, runs, known)
     for key in by:
@@ -148,10 +170,10 @@ def read_sweep(folders, by=(), where=()):
         kept.append(last)
     kept.sort(key=lambda run: run.name)
     findings += [Finding(run.name, run.problem) for run in kept if not run.counts]
-    if not any(run.counts for run in kept):
+    if not any(run.counts or run.status in include for run in kept):
         raise nothing_to_show(findings)
 
-    sweep = Sweep(kept, by or differing_keys(kept), findings)
+    sweep = Sweep(kept, by or differing_keys(kept), findings, tuple(include))
     findings += missing_seeds(sweep.groups) + mixtures(sweep)
     return sweep
 
@@ -290,34 +312,69 @@ def check_word(argument, word, known):
         raise WrongArgument(argument, f": unknown {word!r}; {hint}")
 
 
-def split_condition(argument, condition, known):
-    """("lr", "0.01") from "lr=0.01". Raises WrongArgument where the key is not a known one."""
-    key, equals, text = condition.partition("=")
-    if not equals:
-        raise WrongArgument(argument, f" wants KEY=VALUE, such as lr=0.01, got {condition!r}")
-    check_word(argument, key, known)
-    return key, text
+def conditions(argument, texts, known):
+    """[(key, sign, [values])] of texts such as "lr=0.1,1" or "lr<50,batch_size!=16".
+
+    A comma outside brackets starts one more value, or one more condition. Raises WrongArgument.
+    """
+    found = []
+    for text in several(texts):
+        parts = re.split(r",(?![^[]*\])", text)
+        if not re.match(CONDITION, parts[0]):
+            raise WrongArgument(argument, f" wants KEY=VALUE, such as lr=0.01, got {text!r}")
+        for part in parts:
+            if not (match := re.fullmatch(CONDITION, part)):
+                found[-1][-1].append(part)
+                continue
+            key, sign, value = match.groups()
+            check_word(argument, key, known)
+            found.append((key, sign, [value]))
+        for key, sign, values in found:
+            if sign in ORDERS and not (len(values) == 1 and is_number(values[0])):
+                what = f" {key}{sign} wants one number, got {','.join(values)}"
+                raise WrongArgument(argument, what)
+    return found
+
+
+def meets(value, sign, texts):
+    """Whether a hyperparameter's value meets a condition."""
+    if sign in ORDERS:
+        return isinstance(value, int | float) and ORDERS[sign](value, float(texts[0]))
+    return any(is_value(text, value) for text in texts) == (sign == "=")
 
 
 def is_value(text, value):
     """Whether text means a hyperparameter's value: 1e-2 is 0.01, [300, 100] is [300,100]."""
-    try:
+    if is_number(text) and isinstance(value, int | float):
         return float(text) == value
-    except ValueError:
-        return text.replace(" ", "") == label(value)
+    return text.replace(" ", "") == label(value)
+
+
+def is_number(text):
+    with suppress(ValueError):
+        return math.isfinite(float(text))
+    return False
 
 
 def matching(condition, runs, known):
-    """The runs that meet a condition KEY=VALUE. Raises WrongArgument where none does."""
-    key, text = split_condition("where", condition, known)
-    found = [run for run in runs if is_value(text, run.config.get(key))]
-    if not found:
-        values = sorted({run.config.get(key) for run in runs}, key=rank)
-        there = f"{key}: {', '.join(map(label, values))}"
-        raise WrongArgument("where", f" {condition} matches none of {len(runs)} runs; {there}")
+    """The runs that meet conditions in a text. Raises WrongArgument where none does."""
+    found = runs
+    for key, sign, texts in conditions("where", condition, known):
+        before = found
+        found = [run for run in before if meets(run.config.get(key), sign, texts)]
+        if not found:
+            values = sorted({run.config.get(key) for run in before}, key=rank)
+            there = f"{key}: {', '.join(map(label, values))}"
+            what = f" {condition} matches none of {len(before)} runs; {there}"
+            raise WrongArgument("where", what)
     return found
 
 
 def rank(value):
-    """Sorts numbers before words before nothing."""
-    return (value is None, isinstance(value, str), value if value is not None else 0)
+    """Sorts numbers before lists of numbers before words before nothing."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            if value.startswith("["):
+                return 1, [float(number) for number in value[1:-1].split(",") if number]
+        return 2, value
+    return (3, 0) if value is None else (0, value)

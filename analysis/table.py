@@ -1,21 +1,32 @@
 """Final metrics of every group: mean and sample standard deviation over seeds, best first.
 
-We mark the best on validation only. Test accuracy can't judge what it has chosen.
+We mark the best of each dataset, on validation only. Test accuracy can't judge what it has chosen.
 """
+
+from pathlib import Path
 
 import pandas as pd
 
 from . import command
-from .runs import label, several
-from .statistics import holm, mean_and_std, paired_difference, rounded, with_std
-from .sweep import WrongArgument, is_value, split_condition
+from .runs import EPOCH_METRICS, label, several
+from .statistics import (
+    holm,
+    mean_and_std,
+    paired_difference,
+    rounded,
+    welch_difference,
+    with_std,
+)
+from .sweep import WrongArgument, check_word, conditions, meets, rank
+
+COMPARISON = ["test", "pairs", "difference", "low", "high", "p", "p_holm"]
 
 
 def main(argv=None):
     parser = command.Parser(
         "table",
         "Final metrics of every group of runs: mean ± sample std over n seeds, best first.",
-        "outputs/lr-sweep --baseline lr=0.01 --format md",
+        "outputs/lr-sweep --baseline lr=0.01,batch_size=16 --out table.tex",
     )
     parser.add_choice_of_runs()
     parser.add_final_metric()
@@ -23,53 +34,125 @@ def main(argv=None):
         "--baseline",
         action="append",
         default=[],
-        metavar="KEY=VALUE",
-        help="compare METRIC with this group's: mean difference on shared seeds, 95%% t interval, "
-        "and p of a paired t test, Holm-corrected; one group must meet every --baseline",
+        metavar="KEY=VALUE,KEY=VALUE",
+        help="compare METRIC with this group's: difference of means, 95%% t interval and p, "
+        "Holm-corrected; paired on shared seeds, or by Welch's test where no two are shared",
     )
-    parser.add_argument("--format", choices=[*LAYOUTS, "csv"], default="text")
+    parser.add_argument(
+        "--columns",
+        type=command.words,
+        metavar="NAME,NAME",
+        help="only these, in this order: hyperparameters, n, metrics, difference",
+    )
+    parser.add_argument(
+        "--per-run", action="store_true", help="a row for each run, whether it counts or not"
+    )
+    layout = parser.add_mutually_exclusive_group()
+    layout.add_argument("--format", choices=[*LAYOUTS, "csv"], default="text")
+    layout.add_argument(
+        "--out", metavar="FILE", help="write it there instead: .txt, .md, .tex (booktabs) or .csv"
+    )
     args = parser.parse_args(argv)
     with parser.errors_in_one_line():
+        layout = out_layout(args.out) if args.out else args.format
+        if args.per_run and args.baseline:
+            raise WrongArgument("baseline", " compares groups; --per-run shows runs")
         sweep = command.read(args)
         metric = sweep.final_metric(args.metric)
-        table = tabulate(sweep, metric, args.baseline)
-        caption = f"mean ± sample std of n runs, sorted by {metric}"
-        if args.baseline:
-            baseline = find_baseline(sweep, args.baseline).name
-            caption += f"; difference in {metric} from {baseline} on shared seeds (pairs)"
-        if args.format == "csv":
-            print(table.to_csv(index=False), end="")
+        if args.per_run:
+            table, caption = tabulate_runs(sweep), "last epoch of every run"
         else:
-            print(render(table, metric, caption, args.format))
+            table = tabulate(sweep, metric, args.baseline)
+            caption = describe(sweep, metric, args.baseline, table)
+        names = columns(table, args.columns, hide=layout != "csv")
+        if layout == "csv":
+            kept = [column for name in names for column in table if shown_as(column) == name]
+            text = table[kept].to_csv(index=False)
+        else:
+            text = render(table, names, metric, caption, layout) + "\n"
+        if args.out:
+            Path(args.out).write_text(text, encoding="utf-8")
+        print(f"wrote {args.out}\n" if args.out else text, end="")
         command.print_findings(sweep)
 
 
+def out_layout(out):
+    """The layout that a file's ending asks for. Raises WrongArgument."""
+    layouts = {".txt": "text", ".md": "md", ".tex": "tex", ".csv": "csv"}
+    if Path(out).suffix not in layouts:
+        raise WrongArgument("out", f" {out}: its ending must be one of {', '.join(layouts)}")
+    return layouts[Path(out).suffix]
+
+
+def describe(sweep, metric, baseline, table):
+    """What a table shows, in a line."""
+    text = f"mean ± sample std of n runs, sorted by {metric}"
+    if not baseline:
+        return text
+    names = " and ".join(group.name for group in find_baselines(sweep, baseline) if group)
+    text += f"; difference in {metric} from {names}, with a 95% t interval"
+    tests = {"paired": "paired on shared seeds", "Welch": "by Welch's test where no two are shared"}
+    return ", ".join(
+        [text, *(words for test, words in tests.items() if (table["test"] == test).any())]
+    )
+
+
 def tabulate(sweep, metric=None, baseline=()):
-    """A DataFrame with a row per group, named by it, best first.
+    """A DataFrame with a row per group, named by it: best first, one dataset after the other.
 
     Its columns: the sweep's keys, n, diverged, failed, mean and std of every metric, best. With a
     baseline, also those of `compare`. metric: what to sort by and compare; None for val_accuracy,
-    or else test_accuracy. baseline: conditions such as "lr=0.01" that one group alone meets.
-    Raises WrongArgument.
+    or else test_accuracy. baseline: conditions such as "lr=0.01,batch_size=16", which one group
+    meets, or one of each dataset. Raises WrongArgument.
     """
     metric = sweep.final_metric(metric)
-    table = summarise(sweep, metric)
+    parts = by_dataset(sweep)
+    baselines = find_baselines(sweep, baseline) if baseline else [None] * len(parts)
+    tables = []
+    for groups, base in zip(parts, baselines, strict=True):
+        table = summarise(groups, sweep.metrics, metric)
+        if base:
+            table = table.join(compare(groups, metric, base))
+        order = table[f"{metric}_mean"].sort_values(
+            ascending=metric.endswith("loss"), kind="stable", na_position="last"
+        )
+        tables.append(table.loc[order.index])
+    table = pd.concat(tables)
     if baseline:
-        table = table.join(compare(sweep, metric, find_baseline(sweep, baseline).name))
-    order = table[f"{metric}_mean"].sort_values(
-        ascending=metric.endswith("loss"), kind="stable", na_position="last"
-    )
-    return table.loc[order.index]
+        table["p_holm"] = holm(table["p"])
+    return table
 
 
-def summarise(sweep, metric):
-    rows = {}
+def tabulate_runs(sweep):
+    """A DataFrame with a row per run: name, status, hyperparameters that differ, last metrics."""
+    keys = dict.fromkeys([*sweep.keys, "seed"])
+    runs = [
+        sorted(group.runs, key=lambda run: rank(run.config.get("seed"))) for group in sweep.groups
+    ]
+    names = [run.name for several in runs for run in several]
+    table = sweep.frame().reindex(names, columns=["status", *keys, "epoch", "step", *sweep.metrics])
+    table.insert(0, "run", names)
+    return table
+
+
+def by_dataset(sweep):
+    """The groups in lists, one for each dataset: the metrics of two can't be compared."""
+    parts = {}
     for group in sweep.groups:
+        data = tuple(group.values.get(key) for key in ("dataset", "dataset.path"))
+        parts.setdefault(data, []).append(group)
+    return list(parts.values())
+
+
+def summarise(groups, metrics, metric):
+    """The rows of groups of one dataset."""
+    rows = {}
+    for group in groups:
         status = [run.status for run in group.runs]
         row = {key: label(value) for key, value in group.values.items()}
         row["n"] = len(group.counted)
         row |= {end: status.count(end) for end in ("diverged", "failed")}
-        for known in sweep.metrics:
+        for known in metrics:
             row[f"{known}_mean"], row[f"{known}_std"] = mean_and_std(group.finals(known))
         rows[group.name] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -79,78 +162,111 @@ def summarise(sweep, metric):
     return table
 
 
-def find_baseline(sweep, conditions):
-    """The one Group that meets all conditions KEY=VALUE. Raises WrongArgument."""
-    groups, conditions = sweep.groups, several(conditions)
-    for condition in conditions:
-        key, text = split_condition("baseline", condition, sweep.keys)
-        groups = [group for group in groups if is_value(text, group.values[key])]
-    if len(groups) != 1:
-        found = " and ".join(group.name for group in groups) or "no group"
-        text = f" {' '.join(conditions)} must be one group; it is {found}"
+def find_baselines(sweep, texts):
+    """For each dataset the one Group that meets all conditions, or None. Raises WrongArgument."""
+    wanted = conditions("baseline", texts, sweep.keys)
+    found = [
+        [group for group in groups if all(meets(group.values[key], *how) for key, *how in wanted)]
+        for groups in by_dataset(sweep)
+    ]
+    if not any(found) or max(map(len, found)) > 1:
+        names = " and ".join(group.name for groups in found for group in groups) or "no group"
+        text = f" {' '.join(several(texts))} must be one group; it is {names}"
         raise WrongArgument("baseline", text)
-    return groups[0]
+    return [groups[0] if groups else None for groups in found]
 
 
-def compare(sweep, metric, baseline):
-    """Paired differences in metric from the group named baseline, on shared seeds.
+def compare(groups, metric, baseline):
+    """Differences in metric from a group, by paired t tests on shared seeds, or else by Welch's.
 
-    A row per group, named by it: pairs, difference, low and high (95% t interval), p and p_holm.
-    Raises WrongArgument where a group has two runs of one seed.
+    A row per group, named by it: test, pairs, difference, low and high (95% t interval), p. Raises
+    WrongArgument where a group has two runs of one seed.
     """
     by_seed = {}
-    for group in sweep.groups:
+    for group in groups:
         seeds = pd.Index([run.config.get("seed") for run in group.counted])
         if seeds.has_duplicates:
             text = f": {group.name} has several runs of one seed; group by more keys"
             raise WrongArgument("baseline", text)
         by_seed[group.name] = pd.Series(group.finals(metric), seeds)
-    rows = {}
-    for group, own in by_seed.items():
-        if group != baseline:
-            pairs = pd.DataFrame({"own": own, "other": by_seed[baseline]}).dropna()
-            rows[group] = paired_difference(*pairs.to_numpy().T)._asdict()
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table["p_holm"] = holm(table["p"])
-    table["n"] = table["n"].astype("Int64")  # stays whole beside the baseline's empty row
-    return table.rename(columns={"n": "pairs", "mean": "difference"})
+    rows, base = {}, by_seed.pop(baseline.name)
+    for name, own in by_seed.items():
+        pairs = pd.DataFrame({"own": own, "base": base}).dropna().to_numpy().T
+        is_paired = pairs.shape[1] > 1 or min(len(own), len(base)) < 2
+        found = paired_difference(*pairs) if is_paired else welch_difference(own, base)
+        rows[name] = {"test": "paired" if is_paired else "Welch", **found._asdict()}
+    columns = {"n": "pairs", "mean": "difference"}
+    table = pd.DataFrame.from_dict(rows, orient="index").rename(columns=columns)
+    return table.astype({"pairs": "Int64"})  # stays whole beside empty rows
 
 
-def render(table, metric, caption, layout):
-    """The table as text in a layout of LAYOUTS, rows in the given order.
+# Columns and layouts
+
+
+def shown_as(column):
+    """The name under which a person asks for a column: val_loss for val_loss_mean and _std."""
+    if column in COMPARISON:
+        return "difference"
+    return column.removesuffix("_mean").removesuffix("_std")
+
+
+def columns(table, wanted, hide):
+    """The names of the columns to show. Raises WrongArgument.
+
+    wanted: None for all; but where `hide`, without those that say nothing.
+    """
+    known = list(dict.fromkeys(map(shown_as, table)))
+    for name in wanted or ():
+        check_word("columns", name, known)
+    empty = [
+        end for end in ("diverged", "failed") if hide and end in table and not table[end].any()
+    ]
+    return wanted or [name for name in known if name not in (*empty, *["best"] * hide)]
+
+
+def render(table, names, metric, caption, layout):
+    """These columns of a table as text in a layout of LAYOUTS. The best of metric is marked.
 
     The spread of a number decides its digits.
     """
-    keys = table.columns[: table.columns.get_loc("failed") + 1]
-    means = [column for column in table if column.endswith("_mean")]
-    header = [*keys, *(mean.removesuffix("_mean") for mean in means)]
-    if "pairs" in table:
-        header += ["difference", "95% interval", "p (Holm)", "pairs"]
-    rows = []
     write, escapes, best = LAYOUTS[layout]
-    for _, row in table.iterrows():
-        cells = [str(row[key]) for key in keys]
-        cells += [with_std(row[mean], row[mean.replace("_mean", "_std")]) for mean in means]
-        if "pairs" in table:
-            cells += comparison(row)
-        cells = [cell.translate(escapes) for cell in cells]
-        if row["best"]:
-            place = header.index(metric)
-            cells[place] = best.format(cells[place])
-        rows.append(cells)
-    lines = [[cell.translate(escapes) for cell in header], *rows]
+    shown = {}
+    for name in names:
+        if name == "difference":
+            rows = [comparison(row) for _, row in table.iterrows()]
+            heads = ["difference", "95% interval", "p (Holm)", "test"]
+            shown |= dict(zip(heads, zip(*rows, strict=True), strict=True))
+        elif f"{name}_mean" in table:
+            shown[name] = map(with_std, table[f"{name}_mean"], table[f"{name}_std"])
+        else:
+            shown[name] = [plain(name, value) for value in table[name].tolist()]
+    shown = {head: [cell.translate(escapes) for cell in cells] for head, cells in shown.items()}
+    if metric in shown and "best" in table:
+        marks = zip(shown[metric], table["best"], strict=True)
+        shown[metric] = [best.format(cell) if is_best else cell for cell, is_best in marks]
+    lines = [[head.translate(escapes) for head in shown], *zip(*shown.values(), strict=True)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines = [[cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in lines]
     return write(lines, caption)
 
 
+def plain(name, value):
+    """A cell that is no mean."""
+    if pd.isna(value):
+        return ""
+    return f"{value:.4g}" if name in EPOCH_METRICS else label(value)
+
+
 def comparison(row):
-    """Cells for the difference, its interval, its p and the pairs; empty where there is none."""
+    """Cells for the difference, its interval, its p and the test; empty where there is none."""
+    if pd.isna(row["test"]):
+        return [""] * 4
+    test = row["test"] if pd.isna(row["pairs"]) else f"paired, {row['pairs']}"
     if pd.isna(row["p"]):
-        return ["", "", "", "" if pd.isna(row["pairs"]) else str(row["pairs"])]
+        return ["", "", "", test]
     width = row["high"] - row["low"] or 0.001
     mean, low, high = rounded([row[key] for key in ("difference", "low", "high")], width, "+")
-    return [mean, f"{low} to {high}", f"{row['p_holm']:.2g}", str(row["pairs"])]
+    return [mean, f"{low} to {high}", f"{row['p_holm']:.2g}", test]
 
 
 def as_text(lines, caption):
@@ -166,8 +282,8 @@ def as_markdown(lines, caption):
 def as_tex(lines, caption):
     head, *rows = (" & ".join(line) + r" \\" for line in lines)
     start = rf"\begin{{tabular}}{{{'l' * len(lines[0])}}}"
-    rows = [start, r"\hline", head, r"\hline", *rows, r"\hline", r"\end{tabular}"]
-    return "\n".join([f"% {caption}", *rows])
+    rows = [start, r"\toprule", head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([f"% {caption}", r"% \usepackage{booktabs}", *rows])
 
 
 TEX_ESCAPES = str.maketrans(

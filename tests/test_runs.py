@@ -145,17 +145,37 @@ def test_numbers_are_read_to_the_last_bit(tmp_path):
     assert np.array_equal(got, losses)
 
 
-@pytest.mark.parametrize("end", ["", "\n13,4,nan\n14,4,0.1\n", "\n13,4,in"])
-def test_a_run_that_has_not_ended_has_the_curve_up_to_where_it_is_sound(run, end):
+@pytest.mark.parametrize(
+    ("text", "n"),
+    [
+        ("step,epoch,loss\n1,1,0.5\n2,1,0.25\n3,1,0.12", 2),  # it is writing the last one
+        ("step,epoch,loss\n1,1,0.5\n2,1,inf\n3,1,nan\n", 1),
+        ("step,epoch,loss\n1,1,0.5\n2,1,\n3,1,0.5\n", 1),
+    ],
+)
+def test_a_run_that_has_not_ended_has_the_curves_of_its_sound_rows(run, text, n):
     (run / "result.json").unlink()
-    text = (run / "steps.csv").read_text()
-    (run / "steps.csv").write_text((text[:-1] + end) if end else text[:-9])
-    steps, losses = read_run(run, "run").curves("loss")["loss"]
-    n = 12 if end else 11
-    assert steps.tolist() == list(range(1, n + 1))
-    np.testing.assert_array_equal(losses, LOSSES[:n])
-    (run / "steps.csv").write_text("step,epoch,loss\n")
-    with pytest.raises(Damaged, match=r"^steps\.csv: no rows yet"):
+    (run / "steps.csv").write_text(text)
+    x, y = read_run(run, "run").curves("loss")["loss"]
+    assert np.array_equal(x, np.arange(1, n + 1)) and np.array_equal(y, [0.5, 0.25][:n])
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "step,epoch,loss\n", "step,epoch,loss\n1,1,nan\n", "a,b\n1,2\n", "\xff\n"]
+)
+def test_a_run_that_has_not_ended_may_have_no_sound_row(run, text):
+    (run / "result.json").unlink()
+    (run / "steps.csv").unlink()
+    if text is not None:
+        (run / "steps.csv").write_text(text)
+    with pytest.raises(Damaged, match=r"steps\.csv"):
+        read_run(run, "run").curves("loss")
+
+
+def test_rows_out_of_order_are_no_curve(run):
+    (run / "result.json").unlink()
+    replace_line(5, "3,1,0.5\n")(run)
+    with pytest.raises(Damaged, match=r"steps.csv: no rows yet, or not one for each step"):
         read_run(run, "run").curves("loss")
 
 

@@ -7,6 +7,7 @@ import pytest
 from made_up import CONFIG, error_line, write_run
 
 from analysis import sensitivity
+from analysis.runs import label
 from analysis.sensitivity import plot_sensitivity
 from analysis.sweep import read_sweep
 
@@ -46,7 +47,7 @@ def test_dots_are_seeds_and_bars_mean_and_std(tmp_path):
     ends = np.array(bars.lines[2][0].get_segments())[:, :, 1]
     std = finals.std(axis=1, ddof=1)
     np.testing.assert_allclose(ends.T, [finals.mean(axis=1) - std, finals.mean(axis=1) + std])
-    (dots,) = (line for line in axes.lines if line.get_marker() == ".")
+    (dots,) = (line for line in axes.lines if line.get_markerfacecolor() == "white")
     np.testing.assert_allclose(dots.get_xdata(), np.repeat(LRS, 3))
     np.testing.assert_allclose(dots.get_ydata(), finals.ravel())
 
@@ -54,7 +55,7 @@ def test_dots_are_seeds_and_bars_mean_and_std(tmp_path):
 def test_a_second_hyperparameter_is_colour(tmp_path):
     write_sweep(tmp_path, small={"batch_size": 16}, large={"batch_size": 32})
     text = run(tmp_path, "--x", "lr")
-    assert {"batch_size", "16 (n=3)", "32 (n=3)"} <= set(text)
+    assert {"batch_size (n=3 each)", "16", "32"} <= set(text)
     colours = {bars.lines[0].get_color() for bars in draw(tmp_path, "lr")[0].containers}
     assert len(colours) == 2
 
@@ -66,11 +67,65 @@ def test_words_stand_side_by_side(tmp_path):
     assert list(draw(tmp_path, "model.activation")[0].get_xticks()) == [0, 1]
 
 
+def test_numbers_have_one_place_and_words_stand_side_by_side(tmp_path):
+    models = {name: {"model": CONFIG["model"] | {"activation": name}} for name in ("relu", "tanh")}
+    write_sweep(tmp_path, **models)
+    (axes,) = draw(tmp_path, "lr")
+    for bars in axes.containers:
+        line, _, (stds,) = bars.lines
+        assert line.get_linestyle() == "-"
+        assert np.array_equal(line.get_xdata(), LRS)  # at its lr, whatever its colour
+        assert line.get_transform() == axes.transData
+        assert np.array_equal([segment[:, 0].mean() for segment in stds.get_segments()], LRS)
+
+
+def test_words_are_not_joined_and_single_runs_are_dots(tmp_path):
+    for activation in ("relu", "tanh", "sigmoid"):
+        for lr in (0.1, 0.2):
+            model = CONFIG["model"] | {"activation": activation}
+            write_run(tmp_path / f"{activation}{lr}", [2.0] * 4, model=model, lr=lr)
+    (axes,) = (page := plot_sensitivity(read_sweep(tmp_path), "model.activation")).axes
+    assert [bars.lines[0].get_linestyle() for bars in axes.containers] == ["None", "None"]
+    left, right = (bars.lines[0].get_xdata() for bars in axes.containers)
+    np.testing.assert_allclose(right - left, 0.3)
+    np.testing.assert_allclose((left + right) / 2, [0, 1, 2])
+    assert axes.get_xlim() == (-0.5, 2.5)
+    assert not [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert page.get_supxlabel() == "Each mark is one run."
+
+
+def test_lists_of_one_number_stand_where_the_number_belongs(tmp_path):
+    for size in (1000, 30, 100):
+        model = CONFIG["model"] | {"hidden_sizes": [size]}
+        write_run(tmp_path / str(size), [2.0] * 3 + [size / 1000], model=model)
+    (axes,) = draw(tmp_path, "model.hidden_sizes")
+    assert axes.get_xscale() == "log" and list(axes.get_xticks()) == [30, 100, 1000]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["[30]", "[100]", "[1000]"]
+    np.testing.assert_allclose(axes.containers[0].lines[0].get_ydata(), [0.87, 0.8, -0.1])
+
+
+def test_nothing_lies_outside_the_frame_of_losses_of_all_sizes(tmp_path):
+    for lr, loss in {0.1: 0.02, 0.2: 1.0, 0.4: 50.0}.items():
+        for seed in range(3):
+            path = tmp_path / f"{lr}-{seed}"
+            write_run(path, [2.0] * 3 + [loss * (1 + 4 * seed**2)], lr=lr, seed=seed)
+    (axes,) = (page := plot_sensitivity(read_sweep(tmp_path), "lr", "val_loss")).axes
+    assert axes.get_yscale() == "log"
+    assert "below by the same factor" in page.get_supxlabel().replace("\n", " ")
+    low, high = axes.get_ylim()
+    (bars,) = axes.containers
+    ends = np.array(bars.lines[2][0].get_segments())[:, :, 1]
+    dots = np.concatenate([line.get_ydata() for line in axes.lines if line.get_marker() == "o"])
+    assert low < min(ends.min(), dots.min()) and max(ends.max(), dots.max()) < high
+    means = bars.lines[0].get_ydata()
+    np.testing.assert_allclose(ends[:, 1] / means, means / ends[:, 0])
+
+
 def test_a_value_of_which_no_run_counts_is_a_cross_and_a_gap(tmp_path):
     write_sweep(tmp_path, only={})
     write_run(tmp_path / "bad", [2.0] * 4, status="diverged", lr=1.0)
     text = run(tmp_path, "--x", "lr")
-    assert "n=0-3" in text and "bad: diverged" in text
+    assert "n=0-3" in text and "lr=1,seed=0: diverged" in text
     (axes,) = draw(tmp_path, "lr")
     (cross,) = (line for line in axes.lines if line.get_marker() == "x")
     assert list(cross.get_xdata()) == [1.0]
@@ -89,7 +144,14 @@ def test_two_hyperparameters_are_a_heat_map(tmp_path):
     np.testing.assert_allclose(grid[:, :3], np.tile(0.8 - np.array(LRS), (2, 1)))
     assert np.ma.getmaskarray(grid)[:, 3].all() or np.isnan(grid[:, 3]).all()
     assert text.count("± 0.10") == 6
-    assert {"n=3 of 4", "n=0 of 1", "val accuracy", "lr", "batch_size"} <= set(text)
+    assert {"n=3", "n=3 of 4", "n=0 of 1", "val accuracy", "lr", "batch_size"} <= set(text)
+
+
+def test_a_heat_map_of_equal_counts_says_them_once(tmp_path):
+    write_sweep(tmp_path, small={"batch_size": 16}, large={"batch_size": 32})
+    text = run(tmp_path, "--x", "lr,batch_size")
+    assert "Cell: mean ± 1 sample std of n runs, n=3 each." in text
+    assert not [words for words in text if words.startswith("n=")]
 
 
 @pytest.mark.parametrize("x", ["lr", "lr,batch_size"])
@@ -117,11 +179,11 @@ def test_a_cell_is_the_mean_and_not_the_median(tmp_path):
 
 def test_many_values_have_thin_ticks_and_no_text_in_their_cells(tmp_path):
     for i in range(60):
-        model = CONFIG["model"] | {"hidden_sizes": [i + 1]}
+        model = CONFIG["model"] | {"hidden_sizes": [i + 1, 2]}
         write_run(tmp_path / str(i), [2.0] * 4, lr=(i + 1) / 10, model=model)
     axes = draw(tmp_path, ["lr", "model.hidden_sizes"])[0]
     names = [text.get_text() for text in axes.get_xticklabels()]
-    assert names == [f"{(i + 1) / 10}" for i in range(0, 60, 3)]
+    assert names == [label((i + 1) / 10) for i in range(0, 60, 3)]
     assert len(axes.get_yticklabels()) == 20
     assert not axes.texts
     words = read_sweep(tmp_path, by="model.hidden_sizes")
@@ -142,6 +204,8 @@ def test_the_figure_has_a_name_of_its_own(tmp_path, capsys):
     sensitivity.main([str(tmp_path), "--x", "lr"])
     assert capsys.readouterr().out == f"wrote {tmp_path}/sensitivity-lr-val_accuracy.png\n"
     assert (tmp_path / "sensitivity-lr-val_accuracy.png").exists()
+    sensitivity.main([str(tmp_path), "--x", "lr", "--where", "lr=0.01,0.03", "--no-notes"])
+    assert "-lr-val_accuracy,where=lr=0.01,0.03,notes=false.png" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

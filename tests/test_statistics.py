@@ -11,6 +11,8 @@ from analysis.statistics import (
     holm,
     mean_and_std,
     paired_difference,
+    quantiles_of,
+    welch_difference,
     with_std,
 )
 
@@ -49,7 +51,7 @@ def test_one_curve_has_no_std_and_no_band():
     moments = moments_of(([1, 2], [3, 5]))
     assert np.array_equal(moments.mean, [3, 5])
     assert np.isnan(moments.std).all()
-    for kind in BANDS.keys() - {"none"}:
+    for kind in BANDS.keys() - {"none", "q90"}:
         assert np.isnan(moments.band(kind)).all()
 
 
@@ -70,6 +72,20 @@ def test_bands_are_as_wide_as_they_say():
     np.testing.assert_allclose(moments.band("se"), [mean - se, mean + se])
     low, high = scipy.stats.t.interval(0.95, 3, mean, se)
     np.testing.assert_allclose(moments.band("ci95"), [low, high], rtol=1e-12)
+
+
+def test_a_band_for_a_logarithmic_axis_has_one_factor_on_either_side():
+    moments = moments_of(*((range(3), y) for y in np.random.default_rng(2).gamma(1, 1, (4, 3))))
+    for kind in ("std", "se", "ci95"):
+        low, high = moments.band(kind, log=True)
+        assert np.array_equal(high, moments.band(kind)[1])
+        np.testing.assert_allclose(high / moments.mean, moments.mean / low)
+
+
+def test_quantiles_of_a_band():
+    assert quantiles_of("q90") == (0.05, 0.95)
+    assert quantiles_of("q50") == (0.25, 0.75) and quantiles_of("q100") == (0, 1)
+    assert not any(map(quantiles_of, ("std", "q", "q0", "q101", "q-5", "")))
 
 
 def test_the_t_interval_follows_each_n():
@@ -123,6 +139,19 @@ def test_paired_difference_is_scipys_paired_t_test():
     assert got.n == 6
     wanted = [np.mean(a - b), interval.low, interval.high, wanted.pvalue]
     np.testing.assert_allclose(got[1:], wanted, rtol=1e-12)
+
+
+def test_welchs_difference_is_scipys():
+    random = np.random.default_rng(4)
+    a, b = random.standard_normal(6), 1 + 3 * random.standard_normal(4)
+    wanted = scipy.stats.ttest_ind(a, b, equal_var=False)
+    interval = wanted.confidence_interval(0.95)
+    got = welch_difference(a, b)
+    assert got.n is None
+    wanted = [a.mean() - b.mean(), interval.low, interval.high, wanted.pvalue]
+    np.testing.assert_allclose(got[1:], wanted, rtol=1e-12)
+    assert np.isnan(welch_difference(a, b[:1])[1:]).all()
+    assert welch_difference(np.full(3, 2.0), np.full(2, 1.5)) == (None, 0.5, 0.5, 0.5, 0)
 
 
 @pytest.mark.parametrize("differences", [[], [0.5]])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from made_up import CONFIG, write_run
 
+from analysis.runs import label
 from analysis.sweep import Finding, read_sweep
 from mlp.errors import UserError
 
@@ -153,6 +154,13 @@ def test_values_are_sorted_as_numbers_then_words(tmp_path):
     assert [group.values["model.width"] for group in got.groups] == [0.5, 9, 10, "auto", None]
 
 
+def test_lists_are_sorted_by_their_numbers(tmp_path):
+    for i, sizes in enumerate(([1000], [30, 2], [30], [100], [])):
+        write_run(tmp_path / str(i), LOSSES, model={"name": "mlp", "hidden_sizes": sizes})
+    values = [group.values["model.hidden_sizes"] for group in read_sweep(tmp_path).groups]
+    assert values == ["[]", "[30]", "[30,2]", "[100]", "[1000]"]
+
+
 def test_by_pools_what_it_leaves_out_and_says_so(sweep):
     for seed in range(3):
         config = {"lr": 0.1, "seed": seed, "batch_size": 32}
@@ -170,11 +178,46 @@ def test_where_compares_numbers_as_numbers(sweep, condition):
     assert got.keys == []
 
 
+@pytest.mark.parametrize(
+    ("conditions", "seeds"),
+    [
+        (["seed=0,2"], [0, 2]),
+        (["seed!=0,2"], [1]),
+        (["seed<1"], [0]),
+        (["seed<=1"], [0, 1]),
+        (["seed>1"], [2]),
+        (["seed>=1", "seed!=2"], [1]),
+        (["seed=0,1,seed>0"], [1]),
+    ],
+)
+def test_where_knows_alternatives_orders_and_exceptions(sweep, conditions, seeds):
+    got = read_sweep(sweep, where=["lr=0.1", *conditions])
+    assert [run.config["seed"] for run in got.runs] == seeds
+
+
+def test_an_order_is_for_numbers(sweep):
+    for name, width in {"a": 5, "b": 50, "c": "auto", "d": None}.items():
+        write_run(sweep / name, LOSSES, model={"name": "mlp", "width": width})
+    assert names(read_sweep(sweep, where="model.width<20")) == ["a"]
+    assert names(read_sweep(sweep, where="model.width!=50,null")) == ["a", "c"]
+
+
+def test_1_and_1_0_are_one_value_of_one_name(tmp_path):
+    for seed, lr in enumerate((1, 1.0, 2)):
+        write_run(tmp_path / str(seed), LOSSES, lr=lr, seed=seed)
+    (group, _) = read_sweep(tmp_path).groups
+    assert (len(group.runs), group.name) == (2, "lr=1")
+    assert label(1.0) == "1" and label([300.0, 0.5]) == "[300,0.5]" and label(1e-08) == "1e-08"
+    for text in ("lr=1", "lr=1.0", "lr=1e0"):
+        assert names(read_sweep(tmp_path, where=text)) == ["0", "1"]
+
+
 def test_where_compares_lists_and_words(sweep):
     write_run(sweep / "small", LOSSES, model=CONFIG["model"] | {"hidden_sizes": [20]})
     assert names(read_sweep(sweep, where=["model.hidden_sizes=[20]"])) == ["small"]
     others = ["model.hidden_sizes=[300, 100]", "model=mlp", "progress=true"]
     assert len(read_sweep(sweep, where=others).runs) == 6
+    assert len(read_sweep(sweep, where="model.hidden_sizes=[300,100],[20],lr=0.1").runs) == 4
 
 
 def test_of_copies_the_last_finished_counts(tmp_path):
@@ -248,6 +291,10 @@ def test_a_folder_that_cannot_be_read_is_named(sweep, monkeypatch):
         (".", {"by": ["batch_sise"]}, "did you mean batch_size"),
         (".", {"where": ["lr"]}, "where wants KEY=VALUE, such as lr=0.01, got 'lr'"),
         (".", {"where": ["ler=1"]}, "did you mean lr"),
+        (".", {"where": ["lr<a"]}, "where lr< wants one number, got a"),
+        (".", {"where": ["lr<1,2"]}, "where lr< wants one number, got 1,2"),
+        (".", {"where": ["0.1,lr=1"]}, "where wants KEY=VALUE, such as lr=0.01, got '0.1,lr=1'"),
+        (".", {"where": ["lr>0.1"]}, "where lr>0.1 matches none of 6 runs; lr: 0.01, 0.1"),
         (".", {"where": ["lr=0.2"]}, "where lr=0.2 matches none of 6 runs; lr: 0.01, 0.1"),
         (".", {"where": ["lr=0.1", "seed=7"]}, "matches none of 3 runs; seed: 0, 1, 2"),
     ],
@@ -269,3 +316,23 @@ def test_no_run_that_counts(tmp_path):
     write_run(tmp_path / "b", LOSSES, status="running", seed=1)
     with pytest.raises(UserError, match=r"^nothing to show: a: diverged \(and 1 more\)$"):
         read_sweep(tmp_path)
+
+
+def test_a_run_that_does_not_count_can_be_included(tmp_path):
+    write_run(tmp_path / "a", LOSSES, status="diverged", seed=3)
+    got = read_sweep(tmp_path, include=["diverged"])
+    (group,) = got.groups
+    assert (group.counted, names(got)) == ([], ["a"])
+    assert [run.name for run in group.shown(got.include)] == ["a"]
+    with pytest.raises(UserError, match=r"^nothing to show: a: diverged"):
+        read_sweep(tmp_path, include=["running"])
+
+
+def test_notes_name_a_run_by_its_keys_and_seed(sweep):
+    (sweep / ONE).rename(sweep / "2026-01-01")
+    (sweep / "2026-01-01" / "result.json").unlink()
+    (sweep / "empty").mkdir()
+    got = read_sweep(sweep)
+    assert [run for run, _ in got.findings] == ["empty", "2026-01-01"]
+    assert [run for run, _ in got.notes] == ["empty", "lr=0.1,seed=1"]
+    assert [run for run, _ in read_sweep(sweep, by="seed").notes][1] == "seed=1"
