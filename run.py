@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -26,13 +27,14 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from mlp import config, run
+from mlp import config, make_config, run
 from mlp.config import APART, SWITCHES
 from mlp.errors import UserError
 from mlp.experiment import CONF
 from mlp.run_folder import NOTES
 from mlp.settings import describe, tree_of, unknown_key
 from mlp_sweeps import checked_by, how_to_see, how_to_start
+from mlp_sweeps.report import say
 
 IS_1_3 = hydra.__version__.startswith("1.3")  # Hydra 1.4 retires what 1.3 must be told
 BASE = {"version_base": "1.3"} if IS_1_3 else {}
@@ -45,16 +47,20 @@ register = OmegaConf.register_new_resolver if IS_1_3 else OmegaConf.register_res
 @checked_by(lambda cfg: tree_of(checked(cfg)))
 def job(cfg):
     """One run, from its composed configuration to its result.json."""
-    hydra_config, config = HydraConfig.get(), checked(cfg)
+    hydra_config = HydraConfig.get()
     is_single = hydra_config.mode != RunMode.MULTIRUN  # a sweep's launcher has seen to `overwrite`
-    if is_single:
-        refuse_switches(cfg)
-    contents = cfg, hydra_config.overrides.task, {"hydra": hydra_config}
-    texts = [OmegaConf.to_yaml(content, resolve=content is cfg) for content in contents]
-    notes = zip(NOTES, texts, strict=True)
-    where = hydra_config.runtime.output_dir, hydra_config.overrides.task
+    overrides, folder = hydra_config.overrides.task, hydra_config.runtime.output_dir
+    os.chdir(hydra_config.runtime.cwd)  # whatever hydra.job.chdir says: paths are the user's
     try:
-        result = run(config, *where, say=print, overwrite=is_single and cfg.overwrite, notes=notes)
+        config = checked(cfg)
+        if is_single:
+            refuse_switches(cfg)
+            if hydra_config.run.dir == "./":  # that of conf/config.yaml
+                folder = new_folder(Path("outputs", config.name))
+        contents = cfg, overrides, {"hydra": hydra_config}
+        texts = [OmegaConf.to_yaml(content, resolve=content is cfg) for content in contents]
+        notes, overwrite = zip(NOTES, texts, strict=True), is_single and cfg.overwrite
+        result = run(config, folder, overrides, say=say, overwrite=overwrite, notes=notes)
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit):
             error = UserError(f"the run called sys.exit({error.code!r})")
@@ -62,12 +68,21 @@ def job(cfg):
             sys.exit(f"{NAME}: {line}")
         raise error
     if is_single and result.status == "finished":
-        print(how_to_see(where[0]))
+        say(how_to_see(folder))
 
 
 def checked(cfg):
     """The Config that Hydra composed."""
-    return config.check(plain(cfg))
+    if "experiment" in cfg:  # an experiment's values belong to the whole
+        raise UserError("the experiment's file must begin with # @package _global_")
+    made = config.check(plain(cfg))
+    given = dict(override.split("=", 1) for override in HydraConfig.get().overrides.task)
+    if {"experiment", "optimizer"} <= given.keys() and "lr" not in given:
+        usual, own = make_config().lr, make_config(optimizer=made.optimizer.name).lr
+        if own not in (usual, made.lr):
+            both = f"experiment={{experiment}} sets lr={made.lr}, optimizer={{optimizer}} lr={own}"
+            raise UserError(f"{both.format_map(given)}: say which, with lr=")
+    return made
 
 
 def plain(cfg):
@@ -84,21 +99,14 @@ def refuse_switches(cfg):
         raise UserError("this experiment is a sweep: add -m")
 
 
-def new_folder(parent, *, _root_):
-    """A single run's folder, named by date and time, that no other run has.
-
-    Hydra asks for the folder before it writes anything, so here the configuration is checked.
-    """
-    checked(_root_)
-    refuse_switches(_root_)
+def new_folder(parent):
+    """A folder in parent, named by date and time, that no other run has."""
+    parent.mkdir(parents=True, exist_ok=True)
     now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
     for name in itertools.chain([now], (f"{now}-{n}" for n in itertools.count(2))):
-        path = Path(parent, name)
-        try:
-            path.mkdir(parents=True)
-            return str(path)
-        except FileExistsError:
-            continue
+        with suppress(FileExistsError):
+            (parent / name).mkdir()
+            return parent / name
 
 
 def job_folder(overrides):
@@ -116,7 +124,7 @@ def job_folder(overrides):
 
 
 def digest(text):
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:12]
 
 
 def help_page(part, *, _root_):
@@ -127,7 +135,6 @@ def help_page(part, *, _root_):
     return (describe(config.Config, plain(_root_)) | texts)[part]
 
 
-register("new_folder", new_folder)
 register("job_folder", job_folder)
 register("help", help_page)
 
@@ -154,7 +161,8 @@ def explain(error):
     for link in reversed(chain):
         if isinstance(link, UserError):
             return str(link)
-        if isinstance(link, ConfigAttributeError | ConfigKeyError):
+        is_key = isinstance(link, ConfigAttributeError | ConfigKeyError)
+        if is_key and not str(link.full_key).startswith("hydra"):
             return unknown_key(config.Config, link.full_key)
         if isinstance(link, MissingConfigException) and link.options is not None:
             group, _, name = link.missing_cfg_file.rpartition("/")
@@ -166,6 +174,8 @@ def explain(error):
         if isinstance(link, yaml.MarkedYAMLError):
             mark = link.problem_mark
             return f"{mark.name}, line {mark.line + 1}: not valid YAML ({link.problem})"
+        if isinstance(link, UnicodeDecodeError | yaml.reader.ReaderError):
+            return f"a YAML file is not text in UTF-8: {' '.join(str(link).split())}"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return " ".join(str(error).split("\nSee https")[0].split())
     if isinstance(error, OSError):
@@ -174,6 +184,11 @@ def explain(error):
 
 
 def main():
+    for number, name in enumerate(["stdin", "stdout", "stderr"]):
+        if not getattr(sys, name):  # closed from the start: other files would take its number
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+            os.set_inheritable(number, True)
+        getattr(sys, name).reconfigure(errors="backslashreplace")  # where a terminal lacks a letter
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, and `explain` words them
     try:
         sys.argv[1:] = resumed(sys.argv[1:])

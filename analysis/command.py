@@ -23,6 +23,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, name, what, example):
+        sys.stdout.reconfigure(errors="backslashreplace")  # where a terminal lacks a letter
         prog = sys.argv[0] if sys.argv[0] == f"mlp {name}" else f"python -m analysis.{name}"
         super().__init__(
             prog=prog,

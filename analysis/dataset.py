@@ -62,6 +62,7 @@ def main(argv=None):
         page = plot_dataset(dataset, network)
         title = f"{Path(name).name}, run {Path(run).resolve().name}" if run else Path(name).name
         page.suptitle(fill(title, 100), size=9)
+        figure.literal(page)
         page.savefig(path)
         print(f"wrote {path}")
 

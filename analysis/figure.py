@@ -14,11 +14,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from mlp.errors import UserError
 
-from .runs import label
+from .runs import label, printable
 from .sweep import rank
 
 MARKERS = "os^DvPX"
@@ -267,6 +268,14 @@ def annotate(page, legend, title, caption, findings, more=()):
     if lines := note(caption, findings, int(width * LETTERS_PER_INCH)):
         page.supxlabel("\n".join(lines), x=0.02, ha="left", fontsize=6, linespacing=1.3)
     page.set_size_inches(width, height + 0.11 * len(lines))
+    literal(page)
+
+
+def literal(page):
+    """All text so far stands as a person wrote it, "$" too. Ticks get their numbers later."""
+    for text in filter(Text.get_text, page.findobj(Text)):
+        text.set_text(printable(text.get_text()))
+        text.set_parse_math(False)
 
 
 def note(caption, findings, letters):

@@ -33,6 +33,7 @@ class Run:
     metrics: dict = field(default_factory=dict)  # of the last epoch
     version: str = ""  # of the code
     seconds: float = math.nan  # that its last start took
+    batch_size: int | None = None  # as it was used: no more than there are examples
 
     @property
     def counts(self):
@@ -60,7 +61,7 @@ class Run:
             if metric not in log:
                 raise Damaged(f"{clock}s.csv has no column {metric}")
             if x == "examples":
-                points = log["step"] * self.config["batch_size"]
+                points = log["step"] * (self.batch_size or self.config["batch_size"])
             elif x == "epoch" and clock == "step":
                 points = log["step"] / np.count_nonzero(log["epoch"] == log["epoch"][0])
             else:
@@ -180,12 +181,12 @@ def read_run(folder, name):
     else:
         status, metrics = result["status"], result["metrics"]
         if status == "finished":
-            problem = unusable(metrics)
+            problem = unusable(metrics) or contradiction(folder, metrics)
         else:
             problem = ": ".join([status, *str(result.get("error", "")).splitlines()[:1]])
         version, seconds = code_version(**result["environment"]), result.get("seconds", math.nan)
-        config = flatten(result["config"])
-        return Run(name, folder, config, status, problem, metrics, version, seconds)
+        more = version, seconds, result.get("batch_size")
+        return Run(name, folder, flatten(result["config"]), status, problem, metrics, *more)
     return Run(name, folder, flatten(read_config(folder)), status, problem)
 
 
@@ -201,6 +202,17 @@ def unusable(metrics):
     return None
 
 
+def contradiction(folder, metrics):
+    """How epochs.csv differs from a finished run's metrics in the last epoch, or None."""
+    with suppress(OSError, ValueError):  # what else is wrong with a log, read_log tells
+        header, *_, last = Path(folder, "epochs.csv").read_text().split()
+        row = dict(zip(header.split(","), map(float, last.split(",")), strict=True))
+        for key in row if row.get("epoch") == metrics["epoch"] else ():
+            if key in metrics and row[key] != metrics[key]:
+                return f"epochs.csv ends with {key} {row[key]}, result.json says {metrics[key]}"
+    return None
+
+
 def flatten(config):
     """{"lr": 1, "model": {"name": "mlp", "init": "he"}} to {"lr": 1, "model": "mlp", "model.init":
     "he"}: every key as on the command line. Lists become text, [300,100].
@@ -213,8 +225,13 @@ def flatten(config):
                 flat[key] = inner.pop(f"{key}.name")
             flat |= inner
         else:
-            flat[key] = label(value) if isinstance(value, list) else value
+            flat[key] = printable(label(value)) if isinstance(value, list | str) else value
     return flat
+
+
+def printable(text):
+    """Bytes of a path that are not UTF-8, spelt."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def label(value):

@@ -3,6 +3,9 @@
 We mark the best of each dataset, on validation only. Test accuracy can't judge what it has chosen.
 """
 
+import math
+import os
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -270,7 +273,21 @@ def comparison(row):
 
 
 def as_text(lines, caption):
-    return "\n".join([*("  ".join(line).rstrip() for line in lines), "", caption])
+    """In parts below each other where a terminal is too narrow.
+
+    Each begins with the keys, or with the first column of those that were chosen.
+    """
+    is_terminal = sys.stdout.isatty()
+    width = (is_terminal and os.get_terminal_size(sys.stdout.fileno()).columns) or math.inf
+    heads = [cell.rstrip() for cell in lines[0]]
+    n_keys = heads.index("n") if "n" in heads else 1
+    keys, parts = range(n_keys), [[]]
+    for i in range(n_keys, len(lines[0])):
+        if parts[-1] and sum(len(lines[0][j]) + 2 for j in [*keys, *parts[-1], i]) - 2 > width:
+            parts.append([])
+        parts[-1].append(i)
+    rows = [["  ".join(line[i] for i in [*keys, *part]) for line in lines] for part in parts]
+    return "\n\n".join([*("\n".join(map(str.rstrip, part)) for part in rows), caption])
 
 
 def as_markdown(lines, caption):

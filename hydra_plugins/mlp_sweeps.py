@@ -3,6 +3,8 @@
 The rooms that do the work are loaded when a sweep starts, not with every run.
 """
 
+from collections.abc import Mapping
+
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -105,6 +107,10 @@ class _Sweeper(BasicSweeper):
 
     def given(self, arguments):
         """The sweep's overrides, parsed: the command line's win over those in an experiment."""
+        if not isinstance(self.params or {}, Mapping):
+            from mlp.errors import UserError
+
+            raise UserError(f"hydra.sweeper.params must be key: values, got {self.params}")
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         return list({override.get_key_element(): override for override in overrides}.values())

@@ -51,7 +51,7 @@ class Config:
     dtype: str = setting("floating-point type", choices=["float32", "float64"])
     threads: int = setting("BLAS threads of the run", least=1)
     checkpoint_every: int | None = setting("steps between checkpoints within an epoch", least=1)
-    progress: bool = setting("show a progress bar, where there is a terminal")
+    progress: bool = setting("show a progress bar, or a line an epoch where there is no terminal")
     dataset: object = choice(*DATASETS)
     model: object = choice(Mlp, Scalar)
     optimizer: object = choice(*OPTIMIZERS)

@@ -130,6 +130,8 @@ def run(config, folder=None, overrides=(), say=lambda line: None, overwrite=Fals
         dataset = config.dataset.load()
         say(f"{config.dataset.name}: {dataset.summary()}")
         training = start(config, dataset)
+        if training.batch_size < config.batch_size:
+            say(f"batch_size is {training.batch_size}: there are no more training examples")
         losses, epochs, seconds = [], [], 0.0
         if folder:
             losses, epochs = files.open_logs(dataset.held_out_name, config.dtype)
@@ -149,7 +151,10 @@ def run(config, folder=None, overrides=(), say=lambda line: None, overwrite=Fals
                     epochs.append(record)
                     seconds += record.seconds
                     loss = f"{dataset.held_out_name}_loss {record.held_out_loss:.4g}"
-                    bar.set_postfix_str(f"epoch {record.epoch} of {config.epochs}, {loss}")
+                    line = f"epoch {record.epoch} of {config.epochs}, {loss}"
+                    bar.set_postfix_str(line)
+                    if bar.disable and config.progress:
+                        say(line)
                 if folder:
                     files.write(record)
                     due = saved + (config.checkpoint_every or math.inf) <= training.step
@@ -163,15 +168,23 @@ def run(config, folder=None, overrides=(), say=lambda line: None, overwrite=Fals
                 if came:
                     raise KeyboardInterrupt(*came)
         status = "finished" if record.is_finite else "diverged"
+        told = {"batch_size": training.batch_size}
+        if status == "diverged":
+            told["error"] = f"at step {training.step} (epoch {record.epoch}), loss {record.loss}"
+        elif record.train_loss >= epochs[0].train_loss:
+            say(f"no better than untrained, when train_loss was {epochs[0].train_loss:.4g}")
         if folder:
-            files.end(status)
+            files.end(status, **told)
     metrics = epochs[-1].named(dataset.held_out_name)
     return Result(status, losses, epochs, metrics, training.state())
 
 
+STOPS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+
+
 @contextmanager
 def stop_signals():
-    """A list for the SIGINT or SIGTERM that comes within the block; a second one stops at once.
+    """A list for the one of STOPS that comes within the block; a second one stops at once.
 
     Where nobody has acted on it, it comes again as the block ends.
     """
@@ -183,7 +196,7 @@ def stop_signals():
         came.append(number)
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOPS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 before[number] = signal.signal(number, note)
     try:

@@ -1,6 +1,7 @@
 """MNIST and Fashion-MNIST: find four IDX files, download what is missing, verify, map into memory.
 
-The data folder is $MLP_DATA_DIR, or else data/ where the command is run. We map an unpacked file
+The data folder is $MLP_DATA_DIR, or else data/ where the command is run. The files lie in its
+mnist/, or where torchvision puts them, or in itself if it is called so. We map an unpacked file
 (NAME) as it is. We unpack a packed one (NAME.gz) once, into the user's cache folder, and map that.
 We download a missing one as NAME.gz. Each load checks the SHA-256 stated below, in about 30 ms for
 the 47 MB of training images. A folder that already holds the files is only read.
@@ -43,6 +44,7 @@ class Source:
     mirrors: tuple[str, ...]  # base addresses, tried in this order
     sha256: dict[str, str]  # of each file once unpacked, so that re-compressing changes nothing
     also_in: tuple[Path, ...] = ()  # folders where a system package may have put the files
+    torchvision: str = "MNIST/raw"  # its folder there
 
 
 MNIST = Source(
@@ -69,6 +71,7 @@ FASHION_MNIST = Source(
         "t10k-labels": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     },
     also_in=(Path("/usr/share/datasets/fashion-mnist"),),  # Debian's dataset-fashion-mnist
+    torchvision="FashionMNIST/raw",
 )
 
 
@@ -140,9 +143,14 @@ def find(source, file):
     A file that is there but damaged is an error: passing it over would hide the damage, and
     downloading over it would destroy something of the user's.
     """
-    data_folder = Path(os.environ.get("MLP_DATA_DIR") or "data") / source.name
-    for folder in (data_folder, *source.also_in):
-        for path in (folder / file.name, folder / f"{file.name}.gz"):
+    given, own = os.environ.get("MLP_DATA_DIR"), (source.name, source.torchvision)
+    data = Path(os.path.expanduser(given or "data"))
+    if given and not data.is_dir():
+        raise UserError(f"MLP_DATA_DIR={given} is no folder: make it, or correct the variable")
+    folders = [data / name for name in own] + [data for name in own if data.resolve().match(name)]
+    names = file.name, file.name.replace("-idx", ".idx")  # both are in use
+    for folder in (*folders, *source.also_in):
+        for path in (folder / f"{name}{ending}" for name in names for ending in ("", ".gz")):
             packed = path.suffix == ".gz"
             try:
                 return unpacked(path.read_bytes(), file) if packed else mapped(path, file)
@@ -154,7 +162,7 @@ def find(source, file):
                     f"dataset={source.name}: {path} can't be used: {reason}; "
                     "replace it, or remove it to have it downloaded again"
                 ) from error
-    return downloaded(source, file, data_folder)
+    return downloaded(source, file, folders[0])
 
 
 def downloaded(source, file, folder):
@@ -200,8 +208,9 @@ def unpacked(packed, file):
         is_page = packed[:100].lstrip().startswith(b"<")
         raise Unusable("a web page, not data" if is_page else "not valid gzip data") from error
     verify(content, file)
-    with suppress(OSError), whole_file(cached) as output:
-        output.write(content)
+    if cached.is_absolute():  # without a home "~" stays
+        with suppress(OSError), whole_file(cached) as output:
+            output.write(content)
     return content
 
 

@@ -219,6 +219,8 @@ class RunFolder:
             f"{name} {math.nan if value is None else value:.4g}" for name, value in shown.items()
         )
         status = result["status"] + " before, left as it is" * self.done
+        if result["status"] == "diverged" and "error" in result:
+            status, metrics = status + ":" * self.done + f" {result['error']}", ""
         self._say(f"{status}: {metrics}" if metrics else status)
         self._say(f"run folder: {self._here}")
 
@@ -281,9 +283,10 @@ def git_state():
     """Commit of this program and whether its files differ from it; null outside a checkout."""
     root = Path(__file__).parents[1]
     command = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch"]
+    own = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     try:
         (root / ".git").stat()  # installed, it may lie within somebody else's repository
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, env=own, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return {"git_commit": None, "git_dirty": None}
     commit, *rest = done.stdout.splitlines()  # "# branch.oid COMMIT", and a line for each change
@@ -300,7 +303,9 @@ def read_result(folder):
         result = json.loads(Path(folder, "result.json").read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(*error.args) from None
-    except (OSError, ValueError):
+    except OSError as error:
+        raise Damaged(f"result.json: {error.strerror}") from None
+    except ValueError:
         result = None
     kinds = {"config": dict, "status": str, "metrics": dict, "environment": dict}
     if not isinstance(result, dict) or not isinstance(number := result.get("format", 0), int):

@@ -125,8 +125,12 @@ class Steps(NamedTuple):
     losses: list
 
     @property
+    def loss(self):
+        return self.losses[-1]
+
+    @property
     def is_finite(self):
-        return math.isfinite(self.losses[-1])
+        return math.isfinite(self.loss)
 
 
 class Epoch(NamedTuple):
@@ -147,8 +151,13 @@ class Epoch(NamedTuple):
     seconds: float
 
     @property
+    def loss(self):
+        """On held-out examples, or on training examples where that is not finite."""
+        return self.held_out_loss if math.isfinite(self.train_loss) else self.train_loss
+
+    @property
     def is_finite(self):
-        return math.isfinite(self.train_loss) and math.isfinite(self.held_out_loss)
+        return math.isfinite(self.loss)
 
     def named(self, held_out_name):
         """All but the seconds, by the names that they have in epochs.csv: val_loss, ..."""

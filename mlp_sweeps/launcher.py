@@ -72,6 +72,8 @@ class Sweep:
 
         Raises before anything is written where a value is wrong, or what a folder holds.
         """
+        if not job_overrides:
+            raise UserError("a sweep of no runs: a list or a range is empty")
         overwrite, fail_fast, dry_run = map(self.switch, SWITCHES)
         given = {override for overrides in job_overrides for override in overrides}
         for key in ("launcher", "sweeper", *SWITCHES):

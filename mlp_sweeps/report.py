@@ -42,10 +42,11 @@ class Report:
         self.counts[word] += 1
         place, done = os.path.relpath(folder), sum(self.counts.values())
         line = f"[{done} of {self._n_runs}] {word}: {place}"
-        if word == "failed":
+        if state.error:
             error = state.error.partition("\n")[0]
-            self._failures.append(f"{place}: {error}")
             line += f": {error}"
+            if word == "failed":
+                self._failures.append(f"{place}: {error}")
         else:
             line += "".join(f", {name} {value:.4g}" for name, value in _figures(state.metrics))
         if state.seconds is not None:
@@ -74,8 +75,8 @@ def say(line, file=None):
     """Print a line above the bar. A reader that has gone away doesn't stop a sweep."""
     file = file or sys.stdout
     try:
-        tqdm.write(line, file=file)
-        file.flush()
+        with tqdm.external_write_mode(file):
+            print(line, file=file, flush=True)
     except OSError:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())

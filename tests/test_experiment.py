@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 
 import run as program
 from mlp import make_config, run
@@ -25,7 +26,9 @@ SMALL = {"num_train": 300, "num_val": 50}
 @functools.cache
 def by_hydra(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return program.checked(compose("config", list(overrides)))
+        cfg = compose("config", list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        return program.checked(cfg)
 
 
 # The configuration
@@ -217,7 +220,8 @@ def test_a_run_without_a_folder_writes_nothing_and_gives_the_same(tmp_path, monk
 def test_a_run_says_what_it_trains_on():
     lines = []
     run(make_config(dataset=SMALL, epochs=1), say=lines.append)
-    (line,) = lines
+    line, *epochs = lines
+    assert [epoch.partition(",")[0] for epoch in epochs] == ["epoch 0 of 1", "epoch 1 of 1"]
     assert line.startswith("synth: 300 training and 50 validation examples, 2 features from -")
     assert line.endswith(", 2 classes")
 

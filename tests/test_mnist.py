@@ -56,6 +56,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "SHAPES", SHAPES)
     monkeypatch.setattr(mnist, "NUM_VAL", NUM_VAL)
     monkeypatch.setattr(mnist, "MNIST", tiny_source())
+    (tmp_path / "data").mkdir()
     monkeypatch.setenv("MLP_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "*")
@@ -628,3 +629,67 @@ def test_real_split(real):
     assert np.array_equal(x, x_all[:55_000])
     assert np.array_equal(x_val, x_all[55_000:])
     assert np.array_equal(np.concatenate([y, y_val]), y_all)
+
+
+# Other layouts
+
+
+@pytest.mark.parametrize(
+    ("place", "given"),
+    [
+        ("mnist", "."),
+        ("MNIST/raw", "."),
+        ("mnist", "mnist"),
+        ("MNIST/raw", "MNIST/raw"),
+    ],
+)
+@pytest.mark.parametrize("dotted", [False, True])
+@pytest.mark.parametrize("files", [CONTENT, PACKED], ids=["unpacked", "packed"])
+def test_other_folders_and_names(folder, place, given, dotted, files, monkeypatch):
+    data = folder.parent
+    (data / place).mkdir(parents=True)
+    for name, content in files.items():
+        name = name.replace("-idx", ".idx") if dotted else name
+        (data / place / name).write_bytes(content)
+    monkeypatch.setenv("MLP_DATA_DIR", str(data / given))
+    assert_right(mnist.load_mnist())
+
+
+def test_fashion_mnist_as_torchvision_has_it(folder, monkeypatch):
+    raw = folder.parent / "FashionMNIST/raw"
+    raw.mkdir(parents=True)
+    for name, content in PACKED.items():
+        (raw / name).write_bytes(content)
+    other = mnist.FASHION_MNIST
+    source = mnist.Source(other.name, (), tiny_source().sha256, torchvision=other.torchvision)
+    monkeypatch.setattr(mnist, "FASHION_MNIST", source)
+    assert_right(mnist.load_fashion_mnist())
+
+
+@pytest.mark.parametrize("given", ["{}/mistyped", "~nobody-of-this-name/x"])
+def test_a_mistyped_data_folder_is_said_and_not_made(folder, tmp_path, given, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = given.format(tmp_path)
+    monkeypatch.setenv("MLP_DATA_DIR", given)
+    assert refusal() == f"MLP_DATA_DIR={given} is no folder: make it, or correct the variable"
+    assert {path.name for path in tmp_path.iterdir()} == {"data"}
+
+
+def test_a_tilde_is_the_home(folder, tmp_path, monkeypatch):
+    folder.mkdir()
+    for name, content in CONTENT.items():
+        (folder / name).write_bytes(content)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MLP_DATA_DIR", "~/data")
+    assert_right(mnist.load_mnist())
+
+
+def test_without_a_home_nothing_is_cached(folder, tmp_path, monkeypatch):
+    folder.mkdir()
+    for name, content in PACKED.items():
+        (folder / name).write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for an unknown user
+    assert_right(mnist.load_mnist())
+    assert {path.name for path in tmp_path.iterdir()} == {"data"}

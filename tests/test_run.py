@@ -82,7 +82,8 @@ def twins(tmp_path_factory):
 def test_a_run_says_what_it_trains_on_how_it_ended_where_its_folder_is_and_how_to_see_it(twins):
     for one in twins:
         assert (one.code, one.err) == (0, ""), "no progress bar where there is no terminal"
-        data, outcome, where, see = one.out.splitlines()
+        data, *epochs, outcome, where, see = one.out.splitlines()
+        assert [line.partition(",")[0] for line in epochs] == [f"epoch {n} of 2" for n in range(3)]
         assert data.startswith("synth: 1,000 training and 200 ")
         assert "2 features from -" in data
         metrics = result(one.folders[0])["metrics"]
@@ -219,6 +220,14 @@ def test_a_batch_size_beyond_the_training_set_takes_it_whole(tmp_path):
     one = run(tmp_path, *SMALL, "batch_size=1000000000000")
     assert (one.code, one.err) == (0, "")
     np.testing.assert_array_equal(table(one.folders[0], "steps")["step"], [1, 2])
+    assert "\nbatch_size is 1000: there are no more training examples\n" in one.out
+    assert result(one.folders[0])["batch_size"] == 1000
+    assert result(one.folders[0])["config"]["batch_size"] == 1000000000000
+
+
+def test_a_run_that_ends_no_better_than_untrained_says_so(tmp_path):
+    assert "\nno better than untrained, " in run(tmp_path, *SMALL, "lr=1e-30").out
+    assert "no better" not in run(tmp_path, *SMALL, "lr=0.01", "optimizer=adam").out
 
 
 def test_a_run_that_diverges_is_a_result(tmp_path):
@@ -229,7 +238,10 @@ def test_a_run_that_diverges_is_a_result(tmp_path):
     losses = table(folder, "steps")["loss"]
     assert np.isfinite(losses[:-1]).all()
     assert not np.isfinite(losses[-1])
-    assert one.out.splitlines()[1].startswith("diverged")
+    line = f"diverged at step {len(losses)} (epoch 1), loss nan"
+    assert one.out.splitlines()[-2] == line
+    again = run(tmp_path, *SMALL, "lr=1e30", "model.activation=relu", f"hydra.run.dir={folder}")
+    assert again.out.startswith("diverged before, left as it is: at step ")
 
 
 def test_an_interrupted_run_leaves_readable_logs_and_says_so(tmp_path):
@@ -384,6 +396,15 @@ def assert_refused(one, line):
         ("model=scalar batch_size=2", "model=scalar trains on one example at a time"),
         ("-m lr=0.1,-1", "lr must be a number > 0, got -1"),
         ("-m seed=0,1 +lrr=0.1,1", "unknown key lrr; did you mean lr?"),
+        (
+            "experiment=mnist optimizer=adam",
+            "experiment=mnist sets lr=1.0, optimizer=adam lr=0.001: ",
+        ),
+        ("-m experiment=mnist optimizer=sgd,adam", "experiment=mnist sets lr=1.0, optimizer=adam "),
+        ("-m hydra.sweeper.params=3", "hydra.sweeper.params must be key: values, got 3"),
+        ("-m hydra.sweeper.params=[lr]", "hydra.sweeper.params must be key: values, got ['lr']"),
+        ("-m seed=range(0)", "a sweep of no runs: a list or a range is empty"),
+        ("-m hydra.sweeper.batch=2", "Could not override 'hydra.sweeper.batch'"),
         ("-m seed=0,1 optimizer=sgd,sgdd", "optimizer must be one of adam, muon, sgd, got 'sgdd'"),
     ],
 )
@@ -410,6 +431,34 @@ def test_what_is_wrong_in_a_file_is_said_in_one_line(tmp_path, yaml, line):
     path.write_text(f"# @package _global_\n{yaml}")
     one = run(tmp_path, "--config-dir", path.parents[1], "experiment=mine")
     assert_refused(one, line.format(path=path))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("lr: 0.1\n", "the experiment's file must begin with # @package _global_"),
+        ("", "the experiment's file must begin with # @package _global_"),
+        ("# @package _global_\nname: caf\xe9\n", "a YAML file is not text in UTF-8: "),
+        ("# @package _global_\nname: \x01\n", "a YAML file is not text in UTF-8: "),
+    ],
+)
+def test_a_file_of_ones_own_that_begins_or_reads_wrongly(tmp_path, text, line):
+    path = tmp_path / "conf/experiment/mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text.encode("latin-1"))
+    for more in [], ["-m"]:
+        one = run(tmp_path, *more, "--config-dir", path.parents[1], "experiment=mine")
+        assert_refused(one, line)
+
+
+def test_an_experiments_own_optimizer_keeps_its_lr(tmp_path):
+    path = tmp_path / "conf/experiment/mine.yaml"
+    path.parent.mkdir(parents=True)
+    lines = ["# @package _global_", "defaults: [{override /optimizer: adam}]", "lr: 0.01", ""]
+    path.write_text("\n".join(lines))
+    for more in [], ["optimizer=sgd"], ["optimizer=adam", "lr=0.02"]:
+        one = run(tmp_path, "--config-dir", path.parents[1], "experiment=mine", *SMALL, *more)
+        assert (one.code, one.err) == (0, "")
 
 
 # Real MNIST

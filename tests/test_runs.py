@@ -193,6 +193,12 @@ def test_curves_over_steps_epochs_and_examples(run, x, steps, epochs):
     assert np.array_equal(curves["val_loss"], [epochs, LOSSES[[0, 3, 7, 11]] + 0.1])
 
 
+def test_examples_are_those_of_the_batches_that_were_used(run):
+    (run / "result.json").write_text(json.dumps(read_result(run) | {"batch_size": 10}))
+    examples, _ = read_run(run, "run").curves("loss", "examples")["loss"]
+    assert np.array_equal(examples, np.arange(1, 13) * 10)
+
+
 # The package
 
 

@@ -103,6 +103,10 @@ def metric(path, value):
             lambda path: (path / "result.json").write_bytes(b"\xff\x00"),
             "result.json is not what a run writes",
         ),
+        (
+            lambda path: metric(path, 0.25),
+            "epochs.csv ends with val_loss 1.3, result.json says 0.25",
+        ),
     ],
 )
 def test_a_run_that_does_not_count_is_named(sweep, spoil, what):
