@@ -1,6 +1,7 @@
 """Training from Python: make_config composes what Hydra does, and run needs no folder."""
 
 import functools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -249,6 +250,9 @@ def test_a_run_whose_first_loss_is_not_finite_has_diverged(tmp_path, fast, recwa
             assert (found.losses, len(found.epochs)) == ([], 1)
             assert not np.isfinite(found.metrics["val_loss"] or np.nan)
             assert np.isfinite(found.state["weights_0"]).all()
+        text = (tmp_path / str(n) / "result.json").read_text()
+        told = json.loads(text, parse_constant=pytest.fail)  # JSON knows no NaN
+        assert told["metrics"]["val_loss"] is None
     assert not recwarn.list
 
 
