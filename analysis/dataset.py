@@ -222,7 +222,8 @@ def draw_points(part, dataset, network):
     axes = part.subplots()
     for label in range(len(styles)) if len(styles) <= MANY else np.unique(labels):
         of_class, name = points[labels == label].T, dataset.classes[label]
-        axes.plot(*of_class, **styles[label], ls="none", ms=2, mew=0, label=f"class {name}")
+        looks = {"ls": "none", "ms": 2, "mew": 0.4, "fillstyle": ("full", "none")[label % 2]}
+        axes.plot(*of_class, **styles[label], **looks, label=f"class {name}")  # in grey, too
     axes.set_aspect("equal")
     axes.grid(False)
     what = HELD_OUT[dataset.held_out_name] if network else "training"

@@ -38,6 +38,19 @@ WITHOUT_ONE = [ALL[0], ["lr=0.1,seed=0", "lr=0.1,seed=2"]]
 ONE = "lr=0.1,seed=1"
 
 
+def test_groups_stand_in_the_order_of_numbers_lists_and_words(tmp_path):
+    for i, sizes in enumerate(([300], [1000], [30, 30], [30])):
+        write_run(tmp_path / f"sizes-{i}", LOSSES, model={"name": "mlp", "hidden_sizes": sizes})
+    for i, seed in enumerate((10, 9, "[a", None)):
+        write_run(tmp_path / f"seed-{i}", LOSSES, lr=0.5, seed=seed)
+    sizes = read_sweep(tmp_path, where="lr=0.1", by="model.hidden_sizes").groups
+    assert [group.values["model.hidden_sizes"] for group in sizes] == [
+        *("[30]", "[30,30]", "[300]", "[1000]")
+    ]
+    seeds = read_sweep(tmp_path, where="lr=0.5", by="seed").groups
+    assert [group.values["seed"] for group in seeds] == [9, 10, "[a", None]
+
+
 def test_groups_are_the_keys_in_which_runs_differ_but_for_the_seed(sweep):
     got = read_sweep(sweep)
     assert got.keys == ["lr"]
