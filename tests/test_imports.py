@@ -70,12 +70,12 @@ def test_imports_within_mlp_run_downwards(path):
     assert {name for name in from_mlp(path) if FLOOR[name] >= FLOOR[module]} == set()
 
 
-@files("analysis/*.py")
+@files("analysis/**/*.py")
 def test_analysis_takes_from_mlp_what_draws_data_or_a_decision_boundary(path):
     assert from_mlp(path) <= FOR_ANALYSIS
 
 
-@files("analysis/*.py")
+@files("analysis/**/*.py")
 def test_analysis_imports_itself_relatively(path):
     """It is mlp.analysis where it is installed."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -83,18 +83,20 @@ def test_analysis_imports_itself_relatively(path):
             assert node.module.split(".")[0] != "analysis"
 
 
-@files("run.py", "mlp/*.py", "analysis/*.py")
+@files("run.py", "mlp/*.py", "analysis/**/*.py")
 def test_experiment_alone_takes_the_fast_ways(path):
     """The plain way needs nothing of them."""
     assert ("mlp.fast" in imported(path)) == (path.stem == "experiment")
 
 
-@files("mlp/*.py", "analysis/*.py", "benchmarks/[!t]*.py")  # torch_sweep.py is a peer, under Hydra
+@files(
+    "mlp/*.py", "analysis/**/*.py", "benchmarks/[!t]*.py"
+)  # torch_sweep.py is a peer, under Hydra
 def test_run_alone_knows_hydra(path):
     assert not packages(path) & {"hydra", "hydra_plugins"}
 
 
-@files("run.py", "mlp/*.py", "analysis/*.py")
+@files("run.py", "mlp/*.py", "analysis/**/*.py")
 def test_the_program_does_not_import_tests_or_benchmarks(path):
     assert not packages(path) & {"tests", "benchmarks", "conftest", "pytest"}
 
