@@ -180,6 +180,8 @@ def explain(error):
         return " ".join(str(error).split("\nSee https")[0].split())
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    if isinstance(error, MemoryError):
+        return f"there is too little memory: {error}"
     return None
 
 
@@ -195,6 +197,8 @@ def main():
         job()
     except KeyboardInterrupt as stop:
         sys.exit(128 + (stop.args or [signal.SIGINT])[0])
+    except BrokenPipeError:  # nobody reads the help page any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         line = explain(error)
         if line is None:

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import resource
 import shutil
 import signal
 import subprocess
@@ -105,6 +106,18 @@ def test_what_is_wrong_takes_one_line_in_a_named_folder_too(tmp_path):
     assert not any((tmp_path / "x").iterdir())
 
 
+def test_memory_that_a_limit_refuses_is_one_line(tmp_path):
+    one = run_py(
+        tmp_path,
+        "dataset.num_train=32000000",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)),
+    )
+    assert (one.returncode, one.stderr.count("\n")) == (1, 1), one.stderr
+    assert "there is too little memory: Unable to allocate" in one.stderr
+    (result,) = results(tmp_path)
+    assert result["status"] == "failed" and result["error"].startswith("MemoryError")
+
+
 def test_relative_paths_are_those_of_the_command_line(tmp_path):
     np.savez(tmp_path / "my.npz", x_train=np.eye(20), y_train=np.arange(20) % 2)
     asked = ["dataset=npz", "dataset.path=my.npz", "epochs=1", "hydra.job.chdir=true"]
@@ -131,6 +144,12 @@ def test_a_reader_that_goes_away_stops_nothing(arguments, n_runs, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_help_page_may_be_cut_off(tmp_path):
+    command = f"{sys.executable} {ROOT / 'run.py'} --help | head -1"
+    one = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert one.stdout.startswith("Train a multilayer perceptron") and one.stderr == ""
+
+
 def test_a_log_on_a_full_disk_stops_nothing(tmp_path):
     with open("/dev/full", "w") as full:
         assert run_py(tmp_path, *SMALL, stdout=full).returncode == 0
