@@ -12,7 +12,7 @@ import re
 import signal
 import threading
 from collections import ChainMap
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +30,7 @@ from mlp.network import MLP
 from mlp.run_folder import RunFolder, read_back, read_checkpoint, read_result
 from mlp.scalar import Network
 from mlp.settings import tree_of
-from mlp.training import Learner, ScalarLearner, Steps, Training
+from mlp.training import Epoch, Learner, ScalarLearner, Steps, Training
 
 PLACES = Path(__file__).with_name("program"), Path(__file__).parents[1]  # installed, in a checkout
 CONF = next(place for place in PLACES if place.is_dir()) / "conf"  # beside run.py
@@ -124,52 +124,34 @@ def run(config, folder=None, overrides=(), say=lambda line: None, overwrite=Fals
             result, state = read_result(folder), read_checkpoint(folder)
             return Result(result["status"], *read_back(folder), result["metrics"], state)
         if threads < config.threads:
-            say(
-                f"threads={config.threads}: this run takes {threads}, for it has no more processors"
-            )
+            say(f"threads is {threads}: there are no more processors")
         dataset = config.dataset.load()
         say(f"{config.dataset.name}: {dataset.summary()}")
         training = start(config, dataset)
         if training.batch_size < config.batch_size:
             say(f"batch_size is {training.batch_size}: there are no more training examples")
-        losses, epochs, seconds = [], [], 0.0
+        losses, epochs, record = [], [], None
         if folder:
             losses, epochs = files.open_logs(dataset.held_out_name, config.dtype)
+            record = epochs[-1] if epochs else None
             if files.state:
                 training.load_state(files.state)
-        began = saved = training.step
-        record, hidden = (epochs or [None])[-1], not config.progress or None
         with (
-            tqdm(total=training.n_steps, initial=began, bar_format=BAR, disable=hidden) as bar,
+            closing(shown(training, config, say)) as records,
             stop_signals() if folder else nullcontext([]) as came,
         ):
-            for record in training.records():
+            if folder:
+                records = saved(records, files, training, config.checkpoint_every, came)
+            for record in records:
                 if isinstance(record, Steps):
                     losses += record.losses
-                    bar.update(len(record.losses))
                 else:
                     epochs.append(record)
-                    seconds += record.seconds
-                    loss = f"{dataset.held_out_name}_loss {record.held_out_loss:.4g}"
-                    line = f"epoch {record.epoch} of {config.epochs}, {loss}"
-                    bar.set_postfix_str(line)
-                    if bar.disable and config.progress:
-                        say(line)
-                if folder:
-                    files.write(record)
-                    due = saved + (config.checkpoint_every or math.inf) <= training.step
-                    if record is epochs[-1] and seconds:
-                        n_epochs = (record.step - began) / training.steps_per_epoch
-                        files.speed(n_epochs * len(training.examples) / seconds)
-                    is_whole = record.is_finite or not training.step
-                    if is_whole and (came or due or record is epochs[-1]):
-                        files.write_checkpoint(training.state())
-                        saved = training.step
                 if came:
                     raise KeyboardInterrupt(*came)
-        status = "finished" if record.is_finite else "diverged"
-        told = {"batch_size": training.batch_size}
-        if status == "diverged":
+        status, told = "finished", {"batch_size": training.batch_size}
+        if not record.is_finite:
+            status = "diverged"
             told["error"] = f"at step {training.step} (epoch {record.epoch}), loss {record.loss}"
         elif record.train_loss >= epochs[0].train_loss:
             say(f"no better than untrained, when train_loss was {epochs[0].train_loss:.4g}")
@@ -177,6 +159,43 @@ def run(config, folder=None, overrides=(), say=lambda line: None, overwrite=Fals
             files.end(status, **told)
     metrics = epochs[-1].named(dataset.held_out_name)
     return Result(status, losses, epochs, metrics, training.state())
+
+
+def shown(training, config, say):
+    """The records of a training, beside a bar, or a line an epoch where there is no terminal."""
+    hidden, held_out = not config.progress or None, f"{training.dataset.held_out_name}_loss"
+    total, done = training.n_steps, training.step
+    with tqdm(total=total, initial=done, bar_format=BAR, disable=hidden) as bar:
+        for record in training.records():
+            if isinstance(record, Steps):
+                bar.update(len(record.losses))
+            else:
+                loss = f"{held_out} {record.held_out_loss:.4g}"
+                line = f"epoch {record.epoch} of {config.epochs}, {loss}"
+                bar.set_postfix_str(line)
+                if bar.disable and config.progress:
+                    say(line)
+            yield record
+
+
+def saved(records, files, training, checkpoint_every, came):
+    """The records, each once it is in the folder, and with it a checkpoint where one is due.
+
+    came: not empty once the run has to stop.
+    """
+    began = last = training.step
+    seconds, every = 0.0, checkpoint_every or math.inf
+    for record in records:
+        files.write(record)
+        is_epoch = isinstance(record, Epoch)
+        if is_epoch and (seconds := seconds + record.seconds):
+            n_epochs = (record.step - began) / training.steps_per_epoch
+            files.speed(n_epochs * len(training.examples) / seconds)
+        is_whole = record.is_finite or not training.step
+        if is_whole and (came or is_epoch or training.step >= last + every):
+            files.write_checkpoint(training.state())
+            last = training.step
+        yield record
 
 
 STOPS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
