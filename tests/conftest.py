@@ -8,8 +8,10 @@ import pytest
 
 if "MLP_DATA_DIR" in os.environ:  # tests change the working directory
     os.environ["MLP_DATA_DIR"] = os.path.abspath(os.environ["MLP_DATA_DIR"])
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell ignores it for what runs behind
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # else the tests' runs would too
+# A shell ignores SIGINT for what runs behind, nohup SIGHUP. The tests' runs would do so too
+for number, handler in (signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
