@@ -57,9 +57,10 @@ def job(cfg):
             refuse_switches(cfg)
             if hydra_config.run.dir == "./":  # that of conf/config.yaml
                 folder = new_folder(Path("outputs", config.name))
-        contents = cfg, overrides, {"hydra": hydra_config}
-        texts = [OmegaConf.to_yaml(content, resolve=content is cfg) for content in contents]
-        notes, overwrite = zip(NOTES, texts, strict=True), is_single and cfg.overwrite
+        own = {"hydra": OmegaConf.to_container(hydra_config, enum_to_str=True)}
+        contents = OmegaConf.to_container(cfg, resolve=True), list(overrides), own
+        notes = zip(NOTES, map(as_yaml, contents), strict=True)
+        overwrite = is_single and cfg.overwrite
         result = run(config, folder, overrides, say=say, overwrite=overwrite, notes=notes)
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit):
@@ -69,6 +70,26 @@ def job(cfg):
         raise error
     if is_single and result.status == "finished":
         say(how_to_see(folder))
+
+
+def as_yaml(tree):
+    """What OmegaConf.load reads as this tree of plain values."""
+    try:
+        return yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+    except UnicodeEncodeError:  # C knows no name that is not UTF-8
+        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
+    """PyYAML's, in C where it was built with it. To OmegaConf, 1e-3 is a number too."""
+
+    def text(self, value):
+        is_like_number = re.fullmatch(r"[-+.\d_e]+|[-+]?(inf|nan)", value, re.IGNORECASE)
+        style = "'" if is_like_number else None
+        return self.represent_scalar("tag:yaml.org,2002:str", value, style)
+
+
+Dumper.add_representer(str, Dumper.text)
 
 
 def checked(cfg):

@@ -325,13 +325,12 @@ def read_config(folder):
     """
     with suppress(FileNotFoundError, Damaged):
         return read_result(folder)["config"]
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C, where PyYAML was built with it
-    try:
-        config = yaml.load(Path(folder, ".hydra/config.yaml").read_bytes(), loader)
-    except (OSError, ValueError, yaml.YAMLError):
-        config = None
-    if isinstance(config, dict):
-        return config
+    c_loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # knows no name that is not UTF-8
+    for loader in c_loader, yaml.SafeLoader:
+        with suppress(OSError, ValueError, yaml.YAMLError):
+            config = yaml.load(Path(folder, ".hydra/config.yaml").read_bytes(), loader)
+            if isinstance(config, dict):
+                return config
     for name in CHECKPOINTS:
         with suppress(Damaged, KeyError):
             return json.loads(str(read_checkpoint(folder, name)["config"]))

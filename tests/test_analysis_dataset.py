@@ -199,7 +199,7 @@ def test_shading_is_white_in_doubt_and_the_colour_of_the_class_otherwise():
     assert second[2] == 1 and 0.6 < second[0] == second[1] < 0.7
 
 
-@pytest.mark.parametrize("n_classes", [MANY, MANY + 1, 300])
+@pytest.mark.parametrize("n_classes", [MANY, MANY + 1, pytest.param(300, marks=pytest.mark.slow)])
 def test_many_classes_are_drawn_without_their_names(linear, n_classes):
     rng = np.random.default_rng(0)
     for n_features in 2, 5:

@@ -44,6 +44,7 @@ def test_a_sweep_and_its_curves_need_no_checkout_around_them(tmp_path):
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_each_command_calls_itself_by_the_name_that_was_typed(tmp_path):
     assert mlp(tmp_path, "run", "lrr=1").stderr.startswith("mlp run: unknown key lrr")
     assert "\n  mlp run lr=0.3 " in mlp(tmp_path, "run", "--help").stdout

@@ -359,7 +359,12 @@ LONG = ["dataset.num_train=20000", "dataset.num_val=100", "model.hidden_sizes=[3
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+    ("number", "code"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_saves_the_state_and_resume_goes_on(number, code, tmp_path):
     one = Command(tmp_path, *LONG, 'name="it\'s=here"')

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from mlp import experiment, make_config
 from mlp import run as train
-from run import job_folder
+from run import as_yaml, job_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["dataset.num_train=1000", "dataset.num_val=200", "epochs=2"]
@@ -375,37 +376,43 @@ def assert_refused(one, line):
     assert not list(one.cwd.rglob("outputs/**/*")), "nothing was written"
 
 
+WRONG = [
+    ("lr=-1", "lr must be a number > 0, got -1"),
+    ("epochs=1.5", "epochs must be an integer >= 1, got 1.5"),
+    ("lr=[", "can't read 'lr=[': write key=value"),
+    ("lrr=0.1", "unknown key lrr; did you mean lr?"),
+    ("+lrr=0.1", "unknown key lrr; did you mean lr?"),
+    (
+        "model.hiden_sizes=[3]",
+        "unknown key model.hiden_sizes; did you mean model.hidden_sizes?",
+    ),
+    ("optimizer.beta1=0.9", "optimizer.beta1 belongs to optimizer=adam"),
+    ("optimizer=sgdd", "optimizer must be one of adam, muon, sgd, got 'sgdd'"),
+    ("model=null", "a group needs a choice, such as model=mlp"),
+    ("name=../elsewhere", "name must be a folder below outputs/"),
+    ("experiment=nmist", "experiment must be one of "),
+    ("dataset=npz", "dataset.path is missing: it must be text"),
+    ("model=scalar batch_size=2", "model=scalar trains on one example at a time"),
+    ("-m lr=0.1,-1", "lr must be a number > 0, got -1"),
+    ("-m seed=0,1 +lrr=0.1,1", "unknown key lrr; did you mean lr?"),
+    (
+        "experiment=mnist optimizer=adam",
+        "experiment=mnist sets lr=1.0, optimizer=adam lr=0.001: ",
+    ),
+    ("-m experiment=mnist optimizer=sgd,adam", "experiment=mnist sets lr=1.0, optimizer=adam "),
+    ("-m hydra.sweeper.params=3", "hydra.sweeper.params must be key: values, got 3"),
+    ("-m hydra.sweeper.params=[lr]", "hydra.sweeper.params must be key: values, got ['lr']"),
+    ("-m seed=range(0)", "a sweep of no runs: a list or a range is empty"),
+    ("-m hydra.sweeper.batch=2", "Could not override 'hydra.sweeper.batch'"),
+    ("-m seed=0,1 optimizer=sgd,sgdd", "optimizer must be one of adam, muon, sgd, got 'sgdd'"),
+]
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("lr=-1", "lr must be a number > 0, got -1"),
-        ("epochs=1.5", "epochs must be an integer >= 1, got 1.5"),
-        ("lr=[", "can't read 'lr=[': write key=value"),
-        ("lrr=0.1", "unknown key lrr; did you mean lr?"),
-        ("+lrr=0.1", "unknown key lrr; did you mean lr?"),
-        (
-            "model.hiden_sizes=[3]",
-            "unknown key model.hiden_sizes; did you mean model.hidden_sizes?",
-        ),
-        ("optimizer.beta1=0.9", "optimizer.beta1 belongs to optimizer=adam"),
-        ("optimizer=sgdd", "optimizer must be one of adam, muon, sgd, got 'sgdd'"),
-        ("model=null", "a group needs a choice, such as model=mlp"),
-        ("name=../elsewhere", "name must be a folder below outputs/"),
-        ("experiment=nmist", "experiment must be one of "),
-        ("dataset=npz", "dataset.path is missing: it must be text"),
-        ("model=scalar batch_size=2", "model=scalar trains on one example at a time"),
-        ("-m lr=0.1,-1", "lr must be a number > 0, got -1"),
-        ("-m seed=0,1 +lrr=0.1,1", "unknown key lrr; did you mean lr?"),
-        (
-            "experiment=mnist optimizer=adam",
-            "experiment=mnist sets lr=1.0, optimizer=adam lr=0.001: ",
-        ),
-        ("-m experiment=mnist optimizer=sgd,adam", "experiment=mnist sets lr=1.0, optimizer=adam "),
-        ("-m hydra.sweeper.params=3", "hydra.sweeper.params must be key: values, got 3"),
-        ("-m hydra.sweeper.params=[lr]", "hydra.sweeper.params must be key: values, got ['lr']"),
-        ("-m seed=range(0)", "a sweep of no runs: a list or a range is empty"),
-        ("-m hydra.sweeper.batch=2", "Could not override 'hydra.sweeper.batch'"),
-        ("-m seed=0,1 optimizer=sgd,sgdd", "optimizer must be one of adam, muon, sgd, got 'sgdd'"),
+        pytest.param(*case, marks=[pytest.mark.slow] * (number % 3 > 0))
+        for number, case in enumerate(WRONG)  # each starts a program
     ],
 )
 def test_what_is_wrong_on_the_command_line_is_said_in_one_line(tmp_path, arguments, line):
@@ -488,3 +495,10 @@ def test_four_learning_rates_and_three_seeds_on_mnist_are_one_sweep(tmp_path, mn
     results = [result(folder) for folder in tmp_path.glob("outputs/mnist-lr/*")]
     assert len({(found["config"]["lr"], found["config"]["seed"]) for found in results}) == 12
     assert {found["status"] for found in results} == {"finished"}
+
+
+def test_a_runs_notes_read_as_what_was_written():
+    texts = ["1e-3", "1.e3", "1_000", "0x1F", "-.5", "inf", "nan", "true", "null", "~", "", "1:30"]
+    texts += ["2026-01-01", "é", "a: b", "- x", " a", "\t", "a\nb", "="]
+    tree = {"texts": texts, "numbers": [1, 0.1, None, True], "open": ["${lr}", "???"]}
+    assert OmegaConf.to_container(OmegaConf.create(as_yaml(tree))) == tree

@@ -232,7 +232,8 @@ def test_ctrl_c_and_the_same_command_again(tmp_path):
     assert states(tmp_path) == ["COMPLETE"] * 2
 
 
-@pytest.mark.parametrize("moments", [[1.5], pytest.param([1, 1.5, 2, 2.5], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("moments", [[1.5], [1, 1.5, 2, 2.5]])
 def test_a_search_that_is_killed_asks_what_it_would_have_asked(tmp_path, moments):
     asked = [*SMALL, LR, "batch_size=choice(8,16)", "seed=0,1", "epochs=10", ONE]
     asked.append("hydra.sweeper.n_trials=8")
@@ -300,7 +301,8 @@ def test_a_diverged_run_is_the_worst_of_all(tmp_path, objective, worst):
 # What is pruned
 
 
-@pytest.mark.parametrize("workers", [2, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_that_is_pruned_is_said_to_be_so(tmp_path, workers):
     asked = [*SMALL, "lr=tag(log,interval(1e-6,1))", "dataset.num_train=2000", "epochs=30"]
     where = f"hydra.launcher.workers={workers}"

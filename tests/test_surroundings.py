@@ -21,6 +21,7 @@ from analysis import figure
 from analysis.sweep import Finding
 from mlp import run_folder
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["dataset.num_train=200", "dataset.num_val=50", "epochs=1", "model.hidden_sizes=[3]"]
 NOT_UTF8 = os.fsdecode(b"caf\xe9")

@@ -620,6 +620,7 @@ def test_another_config_name_is_the_one_that_is_checked(tmp_path):
     assert [config["lr"] for config in configs] == [0.25, 0.25]
 
 
+@pytest.mark.slow
 def test_the_table_says_how_many_runs_are_still_to_come(tmp_path):
     asked = [*SMALL, "epochs=20", "seed=range(6)", "name=some", "launcher=serial"]
     one = Sweep(tmp_path, *asked, program=ROOT / "run.py")
