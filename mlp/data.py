@@ -177,9 +177,9 @@ def load_synth(num_train=60_000, num_val=10_000, seed=0):
 
 @dataclass(frozen=True)
 class Source:
-    """What all classes below share."""
+    """What all classes below share. sizes: (n_features, n_classes), where the files don't tell."""
 
-    held_out_name = "val"
+    held_out_name, sizes = "val", None
     normalize: str = setting(
         "inputs as stored, to 0..1 by the least and greatest of all, or to mean 0 and std 1 each",
         choices=["none", "unit", "standard"],
@@ -201,7 +201,7 @@ class Seeded(Source):
 class Synth(Seeded):
     """two normal features, class 1 outside an ellipse"""
 
-    name = "synth"
+    name, sizes = "synth", (2, 2)
     num_train: int = setting("training examples", least=1)
     num_val: int = setting("validation examples", least=1)
 
@@ -222,7 +222,7 @@ class Final(Source):
 class Mnist(Final):
     """28 x 28 grey images of 10 classes: handwritten digits"""
 
-    name = "mnist"
+    name, sizes = "mnist", (784, 10)
 
     def examples(self):
         return Examples(*load_mnist(self.final), shape=(28, 28))
@@ -248,28 +248,28 @@ class Bundled(Seeded):
 class Digits(Bundled):
     """scikit-learn's 1,797 digits of 8 x 8 pixels"""
 
-    name = "digits"
+    name, sizes = "digits", (64, 10)
 
 
 @dataclass(frozen=True)
 class Iris(Bundled):
     """scikit-learn's 150 flowers, four features, 3 classes"""
 
-    name = "iris"
+    name, sizes = "iris", (4, 3)
 
 
 @dataclass(frozen=True)
 class Wine(Bundled):
     """scikit-learn's 178 wines, 13 features, 3 classes"""
 
-    name = "wine"
+    name, sizes = "wine", (13, 3)
 
 
 @dataclass(frozen=True)
 class BreastCancer(Bundled):
     """scikit-learn's 569 tumours, 30 features, 2 classes"""
 
-    name = "breast_cancer"
+    name, sizes = "breast_cancer", (30, 2)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import random
 import re
 import signal
 import threading
+import time
 from collections import ChainMap
 from contextlib import closing, contextmanager, nullcontext
 from itertools import pairwise
@@ -62,12 +63,19 @@ def make_config(**settings):
 
 
 def start(config, dataset):
-    """The Training that config asks for, ahead of its first step.
+    """The Training that config asks for, ahead of its first step."""
+    network = network_of(config, dataset)
+    if config.model.name == "scalar":
+        return training_of(config, dataset, ScalarLearner(network))
+    learner = Learner(network, config.optimizer)
+    if config.model.fast:
+        learner = fastest(learner, dataset, config.lr)
+    return training_of(config, dataset, learner)
 
-    Two independent streams of config.seed draw the initial weights and the order of the examples.
-    """
-    weights_seed, order_seed = np.random.SeedSequence(config.seed).spawn(2)
-    model = config.model
+
+def network_of(config, dataset):
+    """The network that config asks for, its weights drawn by the first stream of config.seed."""
+    model, (weights_seed, _) = config.model, streams(config)
     sizes = [dataset.n_features, *model.hidden_sizes, dataset.n_classes]
     if not np.max(np.abs(dataset.ranges)) <= np.finfo(config.dtype).max:
         hint = "scale the data, or set dataset.normalize or dtype=float64"
@@ -78,18 +86,24 @@ def start(config, dataset):
     require_memory(n_bytes, f"model.hidden_sizes: {n_params:,} parameters at batch size {rows:,}")
     if model.name == "scalar":
         network = Network(sizes)
-        seed = int(weights_seed.generate_state(1, np.uint64)[0])
-        network.initialise(model.init, random.Random(seed), model.init_std)
-        learner = ScalarLearner(network)
+        rng = random.Random(int(weights_seed.generate_state(1, np.uint64)[0]))
     else:
         network = MLP(sizes, model.activation, config.dtype)
-        network.initialise(model.init, np.random.default_rng(weights_seed), model.init_std)
-        learner = Learner(network, config.optimizer)
-        if model.fast:
-            learner = fastest(learner, dataset, config.lr)
+        rng = np.random.default_rng(weights_seed)
+    network.initialise(model.init, rng, model.init_std)
+    return network
+
+
+def training_of(config, dataset, learner):
+    """The Training of a learner; the second stream of config.seed orders its examples."""
+    rng = np.random.default_rng(streams(config)[1])
     numbers = {"lr": config.lr, "batch_size": config.batch_size, "epochs": config.epochs}
-    rng = np.random.default_rng(order_seed)
     return Training(learner, config.schedule, dataset, rng=rng, **numbers)
+
+
+def streams(config):
+    """Two independent streams of random numbers."""
+    return np.random.SeedSequence(config.seed).spawn(2)
 
 
 class Result(NamedTuple):
@@ -130,35 +144,17 @@ def run(config, folder=None, overrides=(), say=lambda line: None, overwrite=Fals
         training = start(config, dataset)
         if training.batch_size < config.batch_size:
             say(f"batch_size is {training.batch_size}: there are no more training examples")
-        losses, epochs, record = [], [], None
-        if folder:
-            losses, epochs = files.open_logs(dataset.held_out_name, config.dtype)
-            record = epochs[-1] if epochs else None
-            if files.state:
-                training.load_state(files.state)
+        recorder = Recorder(config, training, files)
         with (
             closing(shown(training, config, say)) as records,
             stop_signals() if folder else nullcontext([]) as came,
         ):
-            if folder:
-                records = saved(records, files, training, config.checkpoint_every, came)
             for record in records:
-                if isinstance(record, Steps):
-                    losses += record.losses
-                else:
-                    epochs.append(record)
-                if came:
-                    raise KeyboardInterrupt(*came)
-        status, told = "finished", {"batch_size": training.batch_size}
-        if not record.is_finite:
-            status = "diverged"
-            told["error"] = f"at step {training.step} (epoch {record.epoch}), loss {record.loss}"
-        elif record.train_loss >= epochs[0].train_loss:
-            say(f"no better than untrained, when train_loss was {epochs[0].train_loss:.4g}")
-        if folder:
-            files.end(status, **told)
-    metrics = epochs[-1].named(dataset.held_out_name)
-    return Result(status, losses, epochs, metrics, training.state())
+                recorder.take(record, came)
+        if recorder.is_no_better:
+            first = recorder.epochs[0].train_loss
+            say(f"no better than untrained, when train_loss was {first:.4g}")
+        return recorder.end()
 
 
 def shown(training, config, say):
@@ -178,24 +174,72 @@ def shown(training, config, say):
             yield record
 
 
-def saved(records, files, training, checkpoint_every, came):
-    """The records, each once it is in the folder, and with it a checkpoint where one is due.
+class Recorder:
+    """Takes the records of a training, and writes them to its folder, if it has one."""
 
-    came: not empty once the run has to stop.
-    """
-    began = last = training.step
-    seconds, every = 0.0, checkpoint_every or math.inf
-    for record in records:
+    def __init__(self, config, training, files=None, pause=0):
+        """The training goes on from what the folder holds.
+
+        pause: seconds at least from one checkpoint at the end of an epoch to the next.
+        """
+        self.training, self.files, self.pause = training, files, pause
+        self.every = config.checkpoint_every or math.inf
+        self.losses, self.epochs, self.record, self.seconds = [], [], None, 0.0
+        if files:
+            self.losses, self.epochs = files.open_logs(training.dataset.held_out_name, config.dtype)
+            self.record = self.epochs[-1] if self.epochs else None
+            if files.state:
+                training.load_state(files.state)
+        self.began = self.held = training.step
+        self.saved = time.monotonic()
+
+    def take(self, record, came=()):
+        """A record, and with it a checkpoint where one is due.
+
+        came: not empty once the run has to stop. It saves its state, and raises KeyboardInterrupt.
+        """
+        self.record = record
+        if isinstance(record, Steps):
+            self.losses += record.losses
+        else:
+            self.epochs.append(record)
+            self.seconds += record.seconds
+        if self.files:
+            self.write(record, came)
+        if came:
+            raise KeyboardInterrupt(*came)
+
+    def write(self, record, came):
+        files, step, is_epoch = self.files, self.training.step, isinstance(record, Epoch)
         files.write(record)
-        is_epoch = isinstance(record, Epoch)
-        if is_epoch and (seconds := seconds + record.seconds):
-            n_epochs = (record.step - began) / training.steps_per_epoch
-            files.speed(n_epochs * len(training.examples) / seconds)
-        is_whole = record.is_finite or not training.step
-        if is_whole and (came or is_epoch or training.step >= last + every):
-            files.write_checkpoint(training.state())
-            last = training.step
-        yield record
+        if is_epoch and self.seconds:
+            n_epochs = (step - self.began) / self.training.steps_per_epoch
+            files.speed(n_epochs * self.training.n_examples / self.seconds)
+        is_due = step >= self.held + self.every
+        if (record.is_finite or not step) and (came or is_epoch or is_due):
+            files.hold(self.training.state())
+            self.held = step
+            if came or is_due or time.monotonic() >= self.saved + self.pause:
+                files.save()
+                self.saved = time.monotonic()
+
+    @property
+    def is_no_better(self):
+        """Whether it has ended well, and no better than it began."""
+        return self.record.is_finite and self.record.train_loss >= self.epochs[0].train_loss
+
+    def end(self):
+        """The Result. The folder says it once its own block ends."""
+        training, record = self.training, self.record
+        status, told = "finished", {"batch_size": training.batch_size}
+        if not record.is_finite:
+            status = "diverged"
+            told["error"] = f"at step {training.step} (epoch {record.epoch}), loss {record.loss}"
+        if self.files:
+            self.files.save()
+            self.files.end(status, **told)
+        metrics = self.epochs[-1].named(training.dataset.held_out_name)
+        return Result(status, self.losses, self.epochs, metrics, training.state())
 
 
 STOPS = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}

@@ -20,7 +20,6 @@ from dataclasses import replace
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.util import module_from_spec
-from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -43,23 +42,27 @@ def fastest(learner, dataset, lr=1.0):
     lr: the greatest to come.
     """
     network, optimizer, rare = learner.network, learner.optimizer, rare_features(dataset)
-    n_features, largest = network.sizes[0], float(np.max(np.abs(dataset.ranges)))
-    # The terms of k_t that the plain way has not: they must stay in the range of the type
-    most = MOST_ROWS * max(1, lr) * (n_features * largest * largest + 1)
     # A step's sum goes over the earlier rows of its block, half of MOST_ROWS on average. The
     # product that it replaces goes over the features.
-    pays = n_features > MOST_ROWS / 2 and most < float(np.finfo(learner.dtype).max)
-    if pays and is_plain_descent(optimizer):
+    pays = network.sizes[0] > MOST_ROWS / 2 and stays_in_range(dataset, lr, learner.dtype)
+    if pays and is_plain_descent(optimizer, network.params.shape[:-1]):
         return LookaheadLearner(network, optimizer, rare)
     return SplitLearner(network, optimizer, rare) if len(rare) else learner
 
 
-def is_plain_descent(optimizer):
+def stays_in_range(dataset, lr, dtype):
+    """Whether the type holds the terms of k_t that the plain way has not, for lr at most."""
+    largest = float(np.max(np.abs(dataset.ranges)))
+    most = MOST_ROWS * max(1, lr) * (dataset.n_features * largest * largest + 1)
+    return most < float(np.finfo(dtype).max)
+
+
+def is_plain_descent(optimizer, stack=()):
     """Whether an update is params -= lr grads, and no more.
 
     We ask the optimizer itself: it must need no memory, and do so to gradients of all sizes.
     """
-    network, lr = MLP([30, 1], dtype=float), 0.125
+    network, lr = MLP([30, 1], dtype=float, stack=stack), np.full((*stack, 1), 0.125)
     network.grads[:] = np.resize([1, -1], 31) * np.logspace(-30, 30, 31)
     network.params[:] = np.linspace(-1, 1, 31) * network.grads  # so that every change shows
     if optimizer.start(network):
@@ -185,7 +188,7 @@ class SplitBatches(Batches):
         # Behind the frequent features comes any other, to make room for the ones
         kept = np.r_[np.delete(np.arange(inputs.shape[1]), rare), 0]
         norms = {"offset": dataset.offset, "scale": dataset.scale}
-        norms = {name: np.take(a, kept) if np.ndim(a) else a for name, a in norms.items()}
+        norms = {name: np.take(a, kept, axis=-1) if np.ndim(a) else a for name, a in norms.items()}
         super().__init__(replace(dataset, **norms), (np.take(inputs, kept, axis=1), labels), dtype)
 
     def blocks(self, order, batch_size, n_batches=1):
@@ -253,9 +256,10 @@ class SplitInputs:
         if self.rare and stacks[0].ndim == 2:
             yield self.rare[0], *stacks
         elif self.rare:
-            each = np.ndindex(stacks[0].shape[:-2])
-            for index, rare in zip(each, cycle(self.rare), strict=False):
-                yield rare, *(stack[index] for stack in stacks)
+            stack = stacks[0].shape[:-2]
+            which = np.arange(len(self.rare)).reshape(self.frequent.shape[:-2] or 1)
+            for index, i in zip(np.ndindex(stack), np.broadcast_to(which, stack).flat, strict=True):
+                yield self.rare[i], *(stack[index] for stack in stacks)
 
 
 class SparseRows(NamedTuple):

@@ -156,11 +156,13 @@ class SoftmaxCrossEntropy:
         self.product, self.ones = product_for(logits), np.ones((self.n_classes, 1), self.dtype)
 
     def losses(self, logits, labels):
-        """The loss of every example, (..., batch) in nats."""
-        shifted = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
+        """The loss of every example, (..., batch) in nats; labels broadcast to that."""
+        shifted = logits - largest(logits)
         sums = self.product(np.exp(shifted), self.ones)[..., 0]
-        each = shifted.reshape(-1, labels.size, self.n_classes)
-        true = each[:, np.arange(labels.size), labels.ravel()].reshape(sums.shape)
+        if labels.shape != sums.shape:  # networks of a stack share them
+            labels = np.broadcast_to(labels, sums.shape)
+        each = shifted.reshape(-1, self.n_classes)
+        true = each[np.arange(labels.size), labels.ravel()].reshape(sums.shape)
         return np.log(sums) - true
 
     def targets(self, labels):
@@ -174,13 +176,24 @@ class SoftmaxCrossEntropy:
 
         The mean's division by the batch size happens here and nowhere else.
         """
-        grad = logits - np.maximum.reduce(logits, axis=-1, keepdims=True)
+        grad = logits - largest(logits)
         np.exp(grad, out=grad)
         grad /= self.product(grad, self.ones)
         grad -= targets
         if (batch := grad.shape[-2]) > 1:  # dividing by 1 would cost a fortieth of a step
             grad /= batch
         return grad
+
+
+def largest(logits):
+    """The maximum over the classes, (..., batch, 1)."""
+    n_classes = logits.shape[-1]
+    if logits.size < 40 * n_classes * n_classes:
+        return np.maximum.reduce(logits, axis=-1, keepdims=True)
+    most = logits[..., :1]  # class by class: np.reduce takes its time for each of many short rows
+    for i in range(1, n_classes):
+        most = np.maximum(most, logits[..., i : i + 1])
+    return most
 
 
 class MLP:

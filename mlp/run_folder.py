@@ -46,11 +46,19 @@ class RunFolder:
     """
 
     def __init__(
-        self, path, config, overrides=(), say=lambda line: None, overwrite=False, notes=()
+        self,
+        path,
+        config,
+        overrides=(),
+        say=lambda line: None,
+        overwrite=False,
+        notes=(),
+        durable=True,
     ):
         """config: the whole configuration as plain values; overrides: as typed.
 
         overwrite: remove the run that is there. notes: {one of NOTES: its text}, to lie beside.
+        durable: what stands is on the disk too; False leaves that to a sync of the caller's.
         To enter raises UserError, before anything is written, where the folder holds a run of
         another configuration or another process owns it.
         """
@@ -59,6 +67,7 @@ class RunFolder:
         self._result |= {"overrides": list(overrides), "metrics": {}, "examples_per_second": None}
         self._here, self._open = os.path.relpath(path), ExitStack()
         self._logs, self.state = [], None
+        self._durable, self._held = durable, None
 
     def __enter__(self):
         self._began, self.done = time.perf_counter(), self._is_done()
@@ -77,7 +86,7 @@ class RunFolder:
         return self
 
     def _is_done(self):
-        if self._overwrite:
+        if self._overwrite or not self._there():
             return False
         hint = "choose another folder, or add overwrite=true"
         with suppress(Damaged):
@@ -93,8 +102,11 @@ class RunFolder:
             self._result = found
         return done
 
+    def _there(self):
+        return [name for name in FILES if (self.path / name).exists()]
+
     def _begin(self):
-        there = [name for name in FILES if (self.path / name).exists()]
+        there = self._there()
         if self._overwrite and there:
             self._say(f"overwrite=true deletes {', '.join(there)} in {self._here}")
             clear(self.path)
@@ -179,17 +191,25 @@ class RunFolder:
         self._result["metrics"] = {k: v if math.isfinite(v) else None for k, v in values.items()}
         return values
 
-    def write_checkpoint(self, state):
-        """Arrays by name. A kill at any moment leaves the old checkpoint or the new one, whole.
+    def hold(self, state):
+        """A state to go on from, until `save` writes it: arrays by name."""
+        self._held = state, np.array(self._marks)  # with the logs as they are now
 
-        The logs up to here are on the disk before it. A comment ends the archive: the SHA-256 of
-        all that stands before it. The one before lies beside it, for as long as the run goes on.
+    def save(self):
+        """Write the state that is held, if any, as the checkpoint.
+
+        A kill at any moment leaves the old checkpoint or the new one, whole. The logs up to here
+        are on the disk before it. A comment ends the archive: the SHA-256 of all that stands
+        before it. The one before lies beside it, for as long as the run goes on.
         """
-        durable = bool(state["step"])  # else there is nothing to lose
+        if not self._held:
+            return
+        (state, marks), self._held = self._held, None
+        durable = self._durable and bool(state["step"])  # at step 0 there is nothing to lose
         self._flush(durable)
         config = {k: v for k, v in self._result["config"].items() if k not in APART}
         config = np.array(json.dumps(config))  # the same bytes under whatever name
-        np.savez(buffer := io.BytesIO(), **state, logs=np.array(self._marks), config=config)
+        np.savez(buffer := io.BytesIO(), **state, logs=marks, config=config)
         data = buffer.getvalue()[:-2] + b"\x20\0"  # the comment's length
         data += sha256(data)
         path, before = (self.path / name for name in CHECKPOINTS)
@@ -232,13 +252,14 @@ class RunFolder:
             if not isinstance(error, UserError | OSError):
                 self._result["traceback"] = "".join(traceback.format_exception(error))
         else:
-            self._flush(durable=True)
+            self._flush(self._durable)
         if self._result["status"] in DONE:
             (self.path / CHECKPOINTS[1]).unlink(missing_ok=True)
         self.end(self._result["status"], seconds=time.perf_counter() - self._began)
-        result = self._result | {"environment": environment()}
+        threads = self._result["config"].get("threads")
+        result = self._result | {"environment": environment(threads)}
         quiet = suppress(OSError) if error else nullcontext()  # the error itself says more
-        with quiet, whole_file(self.path / "result.json") as file:
+        with quiet, whole_file(self.path / "result.json", self._durable) as file:
             file.write(json.dumps(result, indent=2).encode() + b"\n")
 
 
@@ -252,8 +273,9 @@ def sha256(data):
     return hashlib.sha256(data).digest()  # 32 bytes
 
 
-def environment():
-    """What a result depends on besides its configuration."""
+@functools.cache
+def environment(threads):
+    """What a result depends on besides its configuration, while this many BLAS threads are set."""
     versions = {"python": platform.python_version()}
     for package in ("numpy", "hydra-core", "omegaconf"):
         with suppress(PackageNotFoundError):

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -180,18 +181,20 @@ class Training:
 
     def __init__(self, learner, schedule, dataset, *, lr, batch_size, epochs, rng):
         self.learner, self.dataset, self.rng, self.epochs = learner, dataset, rng, epochs
-        self.examples = learner.read(dataset, dataset.train)
-        # Evaluation is on the held-out examples, and on as many training examples: one random
-        # subset, the same in every run, whatever its seed
-        n_train, n_held_out = len(dataset.train[0]), len(dataset.held_out[0])
-        subset = np.random.default_rng(0).permutation(n_train)[:n_held_out]
-        parts = tuple(array[subset] for array in dataset.train), dataset.held_out
-        self.evaluated = [learner.read(dataset, part) for part in parts]
-        self.batch_size = min(batch_size, len(self.examples))
-        self.steps_per_epoch = math.ceil(len(self.examples) / self.batch_size)
+        self.n_examples = len(dataset.train[0])
+        self.batch_size = min(batch_size, self.n_examples)
+        self.steps_per_epoch = math.ceil(self.n_examples / self.batch_size)
         self.n_steps, self.lr, self.schedule = self.steps_per_epoch * epochs, lr, schedule
         self.epoch = self.step = 0
         self.order_state = rng.bit_generator.state  # from which this epoch's order is drawn
+
+    @cached_property
+    def examples(self):
+        return self.learner.read(self.dataset, self.dataset.train)
+
+    @cached_property
+    def evaluated(self):
+        return [self.learner.read(self.dataset, part) for part in evaluated(self.dataset)]
 
     def lrs(self, epoch):
         """The learning rate of each step of an epoch, counted from 0: (steps_per_epoch,)."""
@@ -204,47 +207,55 @@ class Training:
         Ends early where a loss is not finite: the last record shows it, its is_finite is False.
         """
         if self.step == 0:
-            record = Epoch(0, 0, float(self.lrs(0)[0]), *self.evaluate(), seconds=0.0)
+            record = self.before_training(self.evaluate())
             yield record
             if not record.is_finite:
                 return
+        n_batches = steps_per_block(self.batch_size)
         while self.epoch < self.epochs:
-            order, seconds = self.rng.permutation(len(self.examples)), 0.0
-            first, all_lrs = self.epoch * self.steps_per_epoch, self.lrs(self.epoch)
-            order = order[(self.step - first) * self.batch_size :]
-            n_batches, began = steps_per_block(self.batch_size), time.perf_counter()
+            (order, lrs), seconds = self.begin_epoch(), 0.0
+            began = time.perf_counter()
             for x, labels in self.examples.blocks(order, self.batch_size, n_batches):
-                lrs = all_lrs[self.step - first :][: math.ceil(len(labels) / self.batch_size)]
+                n_steps = math.ceil(len(labels) / self.batch_size)
                 with np.errstate(**QUIET):
-                    losses = self.learner.steps(x, labels, lrs)
-                seconds += time.perf_counter() - began
-                if not np.isfinite(losses).all():
-                    losses = losses[: np.argmin(np.isfinite(losses)) + 1]  # the first that is not
-                record = Steps(self.epoch + 1, self.step + 1, losses.tolist())
-                self.step += len(losses)
+                    losses = self.learner.steps(x, labels, lrs[:n_steps])
+                lrs, seconds = lrs[n_steps:], seconds + time.perf_counter() - began
+                record = self.after_steps(losses)
                 yield record
                 if not record.is_finite:
                     return
                 began = time.perf_counter()
-            self.epoch, self.order_state = self.epoch + 1, self.rng.bit_generator.state
-            record = Epoch(self.epoch, self.step, float(all_lrs[-1]), *self.evaluate(), seconds)
+            record = self.end_epoch(self.evaluate(), seconds)
             yield record
             if not record.is_finite:
                 return
 
+    def begin_epoch(self):
+        """What is left of this epoch: its examples in order (n,), its learning rates (n_steps,)."""
+        done = self.step - self.epoch * self.steps_per_epoch
+        order = self.rng.permutation(self.n_examples)
+        return order[done * self.batch_size :], self.lrs(self.epoch)[done:]
+
+    def before_training(self, figures):
+        return Epoch(0, 0, float(self.lrs(0)[0]), *map(float, figures), seconds=0.0)
+
+    def after_steps(self, losses):
+        """Count these steps, up to the first whose loss is not finite."""
+        if not np.isfinite(losses).all():
+            losses = losses[: np.argmin(np.isfinite(losses)) + 1]
+        record = Steps(self.epoch + 1, self.step + 1, losses.tolist())
+        self.step += len(losses)
+        return record
+
+    def end_epoch(self, figures, seconds):
+        lr = float(self.lrs(self.epoch)[-1])
+        self.epoch, self.order_state = self.epoch + 1, self.rng.bit_generator.state
+        return Epoch(self.epoch, self.step, lr, *map(float, figures), seconds)
+
     def evaluate(self):
         """(train_loss, train_accuracy, held_out_loss, held_out_accuracy)."""
-        figures = []
-        for part in self.evaluated:
-            loss = correct = 0.0
-            for x, labels in part.blocks(np.arange(len(part)), EVALUATED):
-                with np.errstate(**QUIET):
-                    logits = self.learner.logits(x)
-                    losses = self.learner.loss.losses(logits, labels)
-                loss += float(losses.sum(dtype=np.float64))
-                correct += int((logits.argmax(axis=-1) == labels).sum())
-            figures += [loss / len(part), correct / len(part)]
-        return figures
+        orders = [np.arange(len(part)) for part in self.evaluated]
+        return evaluate(self.learner, zip(self.evaluated, orders, strict=True))
 
     def state(self):
         """Arrays by name. `load_state` takes them, and `records` goes on from there.
@@ -260,3 +271,27 @@ class Training:
         self.learner.load_state(state)
         self.epoch, self.step = int(state["epoch"]), int(state["step"])
         self.order_state = self.rng.bit_generator.state = json.loads(str(state["random_state"]))
+
+
+def evaluated(dataset):
+    """The examples that figures are taken on: of the training set as many as are held out, and
+    those. The training examples are one random subset, the same in every run, whatever its seed.
+    """
+    n_train, n_held_out = len(dataset.train[0]), len(dataset.held_out[0])
+    subset = np.random.default_rng(0).permutation(n_train)[:n_held_out]
+    return [tuple(array[subset] for array in dataset.train), dataset.held_out]
+
+
+def evaluate(learner, parts):
+    """Mean loss and accuracy of each part: Batches, and the indices of its examples (..., n)."""
+    figures = []
+    for examples, order in parts:
+        loss = correct = 0.0
+        for x, labels in examples.blocks(order, EVALUATED):
+            with np.errstate(**QUIET):
+                logits = learner.logits(x)
+                losses = learner.loss.losses(logits, labels)
+            loss += losses.sum(axis=-1, dtype=np.float64)
+            correct += (logits.argmax(axis=-1) == labels).sum(axis=-1)
+        figures += [loss / order.shape[-1], correct / order.shape[-1]]
+    return figures

@@ -12,8 +12,9 @@ FLOORS = [  # a module of mlp imports from floors below its own alone
     {"mnist", "own_data"},
     {"data", "optimizers", "schedules"},
     {"config", "training"},
-    {"fast", "run_folder"},
+    {"fast", "run_folder", "stack"},
     {"experiment"},
+    {"together"},
 ]
 FLOOR = {f"mlp.{module}": n for n, modules in enumerate(FLOORS) for module in modules}
 FOR_ANALYSIS = {
@@ -84,9 +85,9 @@ def test_analysis_imports_itself_relatively(path):
 
 
 @files("run.py", "mlp/*.py", "analysis/**/*.py")
-def test_experiment_alone_takes_the_fast_ways(path):
+def test_the_assembly_alone_takes_the_fast_ways(path):
     """The plain way needs nothing of them."""
-    assert ("mlp.fast" in imported(path)) == (path.stem == "experiment")
+    assert ("mlp.fast" in imported(path)) == (path.stem in {"experiment", "together"})
 
 
 @files(

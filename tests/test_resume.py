@@ -29,7 +29,7 @@ def rare(tmp_path_factory):
     rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("data") / "rare.npz"
     x = rng.random((900, 160)) * (rng.random((900, 160)) < np.where(np.arange(160) < 70, 0.9, 0.05))
     np.savez(path, x_train=x.astype(np.float32), y_train=rng.integers(0, 3, 900))
-    return {"name": "npz", "path": str(path)}
+    return {"name": "npz", "path": str(path), "normalize": "unit"}
 
 
 def files(folder, names=LOGS):
@@ -100,10 +100,10 @@ def test_the_fast_ways_go_on_to_the_same_bytes(optimizer, fast, rare, tmp_path, 
 
 @pytest.mark.parametrize("every", [None, 1, 16, 30, 10**9])
 def test_checkpoints_are_as_frequent_as_asked(every, tmp_path, monkeypatch):
-    steps, write = [], RunFolder.write_checkpoint
+    steps, write = [], RunFolder.hold
     monkeypatch.setattr(
         RunFolder,
-        "write_checkpoint",
+        "hold",
         lambda self, state: (steps.append(int(state["step"])), write(self, state)),
     )
     run(make_config(**SMALL | {"checkpoint_every": every}), tmp_path)

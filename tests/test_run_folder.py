@@ -73,7 +73,8 @@ def test_a_run_that_starts_afresh_removes_the_files_of_an_earlier_one_alone(tmp_
     with RunFolder(tmp_path, {}) as folder:
         folder.open_logs("val", "float32")
         folder.write(Steps(1, 1, [1.0]))
-        folder.write_checkpoint(STEP_7)
+        folder.hold(STEP_7)
+        folder.save()
     assert {path.name for path in tmp_path.iterdir()} == {*LOGS, "checkpoint.npz", "result.json"}
     (tmp_path / ".checkpoint.npz.0123456789abcdef").touch()  # a run was killed while writing it
     (tmp_path / "old-steps.csv.bak").write_text("mine")
@@ -91,7 +92,8 @@ def test_a_checkpoint_holds_arrays_by_name(tmp_path, rng):
     state = {"weights_0": weights, "step": np.array(7), "random_state": np.array("text")}
     with RunFolder(tmp_path, {}) as folder:
         folder.open_logs("val", "float32")
-        folder.write_checkpoint(state)
+        folder.hold(state)
+        folder.save()
     with np.load(tmp_path / "checkpoint.npz", allow_pickle=False) as checkpoint:
         assert sorted(checkpoint) == sorted([*state, "logs", "config"])
         for name, array in state.items():
@@ -105,7 +107,8 @@ def write_checkpoints_for_ever(path):
         folder.open_logs("val", "float32")
         for n in itertools.count():
             state = {"weights_0": np.full(100_000, n), "bias_0": np.full(9, n)}
-            folder.write_checkpoint(state | {"step": np.array(n)})
+            folder.hold(state | {"step": np.array(n)})
+            folder.save()
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path, rng):
@@ -133,14 +136,16 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path, rng):
 def test_an_error_while_writing_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     with RunFolder(tmp_path, {}) as folder:
         folder.open_logs("val", "float32")
-        folder.write_checkpoint(STEP_7 | {"weights_0": np.ones(3)})
+        folder.hold(STEP_7 | {"weights_0": np.ones(3)})
+        folder.save()
 
         def disk_full(descriptor):
             raise OSError(errno.ENOSPC, "No space left on device")
 
         with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
             patch.setattr(os, "fsync", disk_full)
-            folder.write_checkpoint(STEP_7 | {"weights_0": np.zeros(3)})
+            folder.hold(STEP_7 | {"weights_0": np.zeros(3)})
+            folder.save()
     assert np.load(tmp_path / "checkpoint.npz")["weights_0"].tolist() == [1, 1, 1]
 
 

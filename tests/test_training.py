@@ -366,7 +366,8 @@ def test_training_goes_on_from_a_checkpoint_taken_with_the_other_way(tmp_path, f
     before = [next(records) for _ in range(3)]
     with RunFolder(tmp_path, {}) as folder:
         folder.open_logs("val", "float64")
-        folder.write_checkpoint(first.state())
+        folder.hold(first.state())
+        folder.save()
     with np.load(tmp_path / "checkpoint.npz", allow_pickle=False) as state:
         second.load_state(state)
     assert losses_in(before), "mid-epoch"
