@@ -2,6 +2,7 @@
 
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +86,17 @@ def test_digits_are_divided_by_the_seed():
     assert rows(np.vstack([x, x_val]), np.concatenate([y, y_val])) == everything
     np.testing.assert_array_equal(load_bundled("digits", seed=0)[0][0], x)
     assert (load_bundled("digits", seed=1)[0][0] != x).any()
+
+
+def test_digits_are_those_that_scikit_learn_loads(monkeypatch):
+    ours = load_bundled("digits")
+    monkeypatch.setattr(Path, "is_file", lambda path: False)
+    theirs = load_bundled("digits")
+    for (x, y), (its_x, its_y) in zip(ours[:2], theirs[:2], strict=True):
+        np.testing.assert_array_equal(x, its_x)
+        np.testing.assert_array_equal(y, its_y)
+        assert (x.dtype, y.dtype) == (its_x.dtype, its_y.dtype)
+    assert ours[2:] == theirs[2:]
 
 
 def test_digits_without_scikit_learn_say_how_to_install_it(monkeypatch):
