@@ -4,6 +4,7 @@ python run.py --help lists the settings. This file is what Hydra needs: folders,
 errors in one line. What a run is stands in mlp/experiment.py.
 """
 
+import functools
 import hashlib
 import itertools
 import os
@@ -12,6 +13,7 @@ import signal
 import sys
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -33,7 +35,9 @@ from mlp.errors import UserError
 from mlp.experiment import CONF
 from mlp.run_folder import NOTES
 from mlp.settings import describe, tree_of, unknown_key
-from mlp_sweeps import checked_by, how_to_see, how_to_start
+from mlp.stack import stacks
+from mlp.together import most_together, run_together
+from mlp_sweeps import checked_by, how_to_see, how_to_start, stacked_by
 from mlp_sweeps.report import say
 
 IS_1_3 = hydra.__version__.startswith("1.3")  # Hydra 1.4 retires what 1.3 must be told
@@ -43,8 +47,16 @@ FILE_GROUPS = "experiment", "launcher", "sweeper"
 register = OmegaConf.register_new_resolver if IS_1_3 else OmegaConf.register_resolver
 
 
+def together(jobs):
+    """Runs of a sweep in one process: (config, folder, overrides, notes) of each, plain values."""
+    texts = [dict(zip(NOTES, map(as_yaml, notes), strict=True)) for *_, notes in jobs]
+    known = [(config.check(tree), *rest) for tree, *rest, _ in jobs]
+    return run_together([(*one, text) for one, text in zip(known, texts, strict=True)])
+
+
 @hydra.main(**BASE, config_path=str(CONF), config_name="config")
-@checked_by(lambda cfg: tree_of(checked(cfg)))
+@checked_by(lambda tree, overrides: tree_of(checked(tree, overrides)))
+@stacked_by(partial(stacks, most=most_together), together)
 def job(cfg):
     """One run, from its composed configuration to its result.json."""
     hydra_config = HydraConfig.get()
@@ -52,13 +64,14 @@ def job(cfg):
     overrides, folder = hydra_config.overrides.task, hydra_config.runtime.output_dir
     os.chdir(hydra_config.runtime.cwd)  # whatever hydra.job.chdir says: paths are the user's
     try:
-        config = checked(cfg)
+        tree = OmegaConf.to_container(cfg, resolve=True)
+        config = checked(tree, overrides)
         if is_single:
             refuse_switches(cfg)
             if hydra_config.run.dir == "./":  # that of conf/config.yaml
                 folder = new_folder(Path("outputs", config.name))
         own = {"hydra": OmegaConf.to_container(hydra_config, enum_to_str=True)}
-        contents = OmegaConf.to_container(cfg, resolve=True), list(overrides), own
+        contents = tree, list(overrides), own
         notes = zip(NOTES, map(as_yaml, contents), strict=True)
         overwrite = is_single and cfg.overwrite
         result = run(config, folder, overrides, say=say, overwrite=overwrite, notes=notes)
@@ -92,24 +105,23 @@ class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
 Dumper.add_representer(str, Dumper.text)
 
 
-def checked(cfg):
-    """The Config that Hydra composed."""
-    if "experiment" in cfg:  # an experiment's values belong to the whole
+def checked(tree, overrides):
+    """The Config that plain values describe, as Hydra composed them from these overrides."""
+    if "experiment" in tree:  # an experiment's values belong to the whole
         raise UserError("the experiment's file must begin with # @package _global_")
-    made = config.check(plain(cfg))
-    given = dict(override.split("=", 1) for override in HydraConfig.get().overrides.task)
+    made = config.check({key: value for key, value in tree.items() if key not in SWITCHES})
+    given = dict(override.partition("=")[::2] for override in overrides)
     if {"experiment", "optimizer"} <= given.keys() and "lr" not in given:
-        usual, own = make_config().lr, make_config(optimizer=made.optimizer.name).lr
+        usual, own = lr_of(), lr_of(optimizer=made.optimizer.name)
         if own not in (usual, made.lr):
             both = f"experiment={{experiment}} sets lr={made.lr}, optimizer={{optimizer}} lr={own}"
             raise UserError(f"{both.format_map(given)}: say which, with lr=")
     return made
 
 
-def plain(cfg):
-    """The tree that Hydra composed; what is Hydra's own and the sweep's is left out."""
-    cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key not in ("hydra", *SWITCHES)])
-    return OmegaConf.to_container(cfg, resolve=True)
+@functools.cache  # a sweep asks for each of its runs
+def lr_of(**choices):
+    return make_config(**choices).lr
 
 
 def refuse_switches(cfg):
@@ -153,7 +165,8 @@ def help_page(part, *, _root_):
     options = GlobalHydra.instance().config_loader().get_group_options
     files = [f"  {group + '=':28} {', '.join(options(group))}" for group in FILE_GROUPS]
     texts = {"files": "\n".join(files), "run": how_to_start("run")}
-    return (describe(config.Config, plain(_root_)) | texts)[part]
+    own = OmegaConf.masked_copy(_root_, [key for key in _root_ if key != "hydra"])
+    return (describe(config.Config, OmegaConf.to_container(own, resolve=True)) | texts)[part]
 
 
 register("job_folder", job_folder)

@@ -52,6 +52,12 @@ class SerialLauncher(_Launcher):
 class LocalLauncher(_Launcher):
     """Runs side by side on this machine."""
 
+    def sweep(self):
+        from mlp_sweeps.engines import warm_up
+
+        warm_up()
+        return super().sweep()
+
     def engine(self, task_of, n_jobs, threads):
         from mlp.errors import UserError
         from mlp.machine import cores
@@ -74,7 +80,7 @@ class SlurmLauncher(_Launcher):
         from mlp_sweeps.slurm import queued
 
         self._found = queued()
-        return {folder: one.config for folder, one in self._found.items()}
+        return {folder: one.configs[folder] for folder, one in self._found.items()}
 
     def engine(self, task_of, n_jobs, threads):
         from mlp_sweeps.slurm import Slurm, queued

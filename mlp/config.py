@@ -9,7 +9,7 @@ from mlp.optimizers import OPTIMIZERS
 from mlp.schedules import SCHEDULES
 from mlp.settings import build, choice, setting
 
-SWITCHES = "overwrite", "fail_fast", "dry_run"  # of the program, not of a run
+SWITCHES = "overwrite", "fail_fast", "dry_run", "stack"  # of the program, not of a run
 APART = (
     "name",
     "progress",

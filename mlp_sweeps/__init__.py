@@ -27,11 +27,27 @@ def how_to_see(*folders):
 def checked_by(check):
     """Tell sweeps how to check a task function's configurations before the first one runs.
 
-    check(cfg) returns the tree of plain values that result.json will hold, and raises UserError.
+    check(tree, overrides) is given a configuration's plain values, without Hydra's own, and the
+    overrides it was composed from. It returns the tree that result.json will hold, and raises
+    UserError.
     """
 
     def mark(task_function):
         task_function.check = check
+        return task_function
+
+    return mark
+
+
+def stacked_by(stacks, together):
+    """Tell sweeps which jobs of a task function run together in one process, and how.
+
+    stacks(configs, n_parts) gives lists of indices of those; together(jobs) runs (config, folder,
+    overrides, notes) of each, and returns for each the exception that ended it early, or None.
+    """
+
+    def mark(task_function):
+        task_function.stacks, task_function.together = stacks, together
         return task_function
 
     return mark

@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from omegaconf import OmegaConf
+
 from mlp.config import SWITCHES, difference
 from mlp.errors import UserError
 from mlp.files import whole_file
@@ -63,7 +65,8 @@ class Sweep:
 
     def __init__(self, hydra_context, task_function, config, engine, queued=dict):
         self._context, self._config, self._engine = hydra_context, config, engine
-        self._queued, self._task_function = queued, worker.program_of(task_function)
+        self._queued, self._task_function = queued, task_function
+        self._program = worker.program_of(task_function)
         self.jobs = Jobs(hydra_context.config_loader, config, task_function.check)
         self._cwd = os.getcwd()
 
@@ -74,7 +77,7 @@ class Sweep:
         """
         if not job_overrides:
             raise UserError("a sweep of no runs: a list or a range is empty")
-        overwrite, fail_fast, dry_run = map(self.switch, SWITCHES)
+        overwrite, fail_fast, dry_run, stack = map(self.switch, SWITCHES)
         given = {override for overrides in job_overrides for override in overrides}
         for key in ("launcher", "sweeper", *SWITCHES):
             if sum(override.startswith(f"{key}=") for override in given) > 1:
@@ -101,16 +104,19 @@ class Sweep:
             say(f"overwrite=true deletes the results of {len(old)} runs: {listed}")
         for one in old:
             clear(one.job.folder)
-        todo = [one.job for one in plans if one.word not in ("skip", "leave")]
+        todo = [one for one in plans if one.word not in ("skip", "leave")]
         skipped = [one.job.folder for one in plans if one.word == "skip"]
-        for parent in {os.path.dirname(job.folder) for job in todo}:
+        for parent in {os.path.dirname(one.job.folder) for one in todo}:
             try:
                 os.makedirs(parent, exist_ok=True)
             except OSError as error:
                 place = os.path.relpath(parent)
                 raise UserError(f"can't make {place}: {error.strerror}: {error.filename}") from None
         with coming([one.job.folder for one in plans] if todo else []):
-            return self.drive(Listed(todo), fail_fast, skipped)
+            can = {True: [], False: []}
+            for one in todo:
+                can[stack and one.word != "watch"].append(one.job)
+            return self.drive(Listed(can[False], can[True], self._stacks), fail_fast, skipped)
 
     def switch(self, name):
         value = self._config.get(name, False)
@@ -122,8 +128,9 @@ class Sweep:
         """Run what a source gives, until it gives no more. Returns as `launch` does.
 
         A source has `n_jobs`, how many runs it comes to as far as it knows, and `threads` a run.
-        `ready(engine)` yields the jobs to submit now. `ended(job, word, found)` is told how a job
-        ended, and says the word under which it counts. skipped: folders of runs done before.
+        `ready(engine)` yields what to submit now, lists of jobs that run together.
+        `ended(job, word, found)` is told how a job ended, and says the word under which it counts.
+        skipped: folders of runs done before.
         """
         engine = self._engine(self._task, source.n_jobs, source.threads)
         outcomes, stopped = {}, False
@@ -131,8 +138,8 @@ class Sweep:
         with engine, signals(engine) as caught, Report(source.n_jobs, progress) as report:
             while True:
                 if not stopped:
-                    for job in source.ready(engine):
-                        engine.submit(job)
+                    for jobs in source.ready(engine):
+                        engine.submit(jobs)
                 if not (engine.waiting or engine.running):
                     break
                 for job, outcome in engine.ended():
@@ -157,20 +164,37 @@ class Sweep:
             sys.exit(1)
         return outcomes
 
-    def _task(self, job):
-        return worker.Task(*self._task_function, self.jobs.compose(job), self._context, self._cwd)
+    def _task(self, jobs):
+        where = *self._program, self._cwd
+        if not jobs[1:]:
+            return worker.Task(*where, self.jobs.compose(jobs[0]), self._context)
+        notes = [self.jobs.notes(job) for job in jobs]
+        named = [(job.config, job.folder, job.overrides) for job in jobs]
+        return worker.Stack(*where, [(*one, own) for one, own in zip(named, notes, strict=True)])
+
+    def _stacks(self, jobs, n_parts):
+        """Lists of jobs that run together, n_parts at least where there are as many jobs."""
+        stacks = getattr(self._task_function, "stacks", None)
+        keys = "callbacks", "job.env_set", "output_subdir", "job_logging.root"
+        of_hydra = [OmegaConf.select(self._config.hydra, key) for key in keys]  # for each run alone
+        if not (n_parts and stacks) or any(of_hydra):
+            return [[job] for job in jobs]
+        configs = [job.config for job in jobs]
+        return [[jobs[i] for i in stack] for stack in stacks(configs, n_parts)]
 
 
 class Listed:
-    """The jobs of a grid, all known from the start."""
+    """The jobs of a grid, all known from the start. stacks: as Sweep._stacks."""
 
-    def __init__(self, jobs):
-        self._jobs, self.n_jobs = jobs, len(jobs)
-        self.threads = max([job.config.get("threads", 1) for job in jobs], default=1)
+    def __init__(self, alone, together, stacks):
+        self._alone, self._together, self._stacks = alone, together, stacks
+        self.n_jobs = len(alone) + len(together)
+        threads = [job.config.get("threads", 1) for job in (*alone, *together)]
+        self.threads = max(threads, default=1)
 
     def ready(self, engine):
-        jobs, self._jobs = self._jobs, []
-        return jobs
+        alone, together, self._alone, self._together = self._alone, self._together, [], []
+        return [*([job] for job in alone), *self._stacks(together, engine.stacks)]
 
     def ended(self, job, word, found):
         return word

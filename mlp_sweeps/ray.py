@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlp.errors import UserError
 from mlp_sweeps import worker
-from mlp_sweeps.engines import ONE_THREAD, POLL, drop
+from mlp_sweeps.engines import ONE_THREAD, POLL, count, drop
 
 try:
     import ray
@@ -50,7 +50,8 @@ class Ray:
     def __init__(self, task_of, threads, address, workers):
         self._task_of, self._threads, self._workers = task_of, threads, workers
         self._address = address
-        self._jobs, self._busy = collections.deque(), {}  # not given out; reference -> job
+        self._jobs, self._busy = collections.deque(), {}  # not given out; reference -> jobs
+        self._stopped = False
 
     def __enter__(self):
         paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
@@ -78,15 +79,19 @@ class Ray:
         return self._workers or max(1, int(cores // self._threads))
 
     @property
+    def stacks(self):
+        return self.workers
+
+    @property
     def waiting(self):
-        return len(self._jobs)
+        return count(self._jobs)
 
     @property
     def running(self):
-        return len(self._busy)
+        return count(self._busy.values())
 
-    def submit(self, job):
-        self._jobs.append(job)
+    def submit(self, jobs):
+        self._jobs.append(jobs)
 
     def ended(self):
         self._hand_out()
@@ -96,48 +101,57 @@ class Ray:
         ready, _ = ray.wait([*self._busy], timeout=POLL)
         if ready:  # and all others that are
             ready, _ = ray.wait([*self._busy], num_returns=len(self._busy), timeout=0)
-        ended = [(self._busy.pop(one), _outcome(one)) for one in ready]
+        ended = []
+        for one in ready:
+            jobs = self._busy.pop(one)
+            outcomes = _outcomes(one, len(jobs))
+            if outcomes[0].died and jobs[1:] and not self._stopped:
+                self._jobs.extend([job] for job in jobs)  # whichever it was dies alone
+            else:
+                ended += zip(jobs, outcomes, strict=True)
         self._hand_out()  # workers need not wait until this is reported
         return ended
 
     def _hand_out(self):
         room = self.workers if self._jobs else 0
         while self._jobs and len(self._busy) < room:
-            job = self._jobs.popleft()
-            self._busy[self._run.remote(self._task_of(job))] = job
+            jobs = self._jobs.popleft()
+            self._busy[self._run.remote(self._task_of(jobs))] = jobs
 
     def stop(self, folders=None):
-        for one, job in self._busy.items():
-            if folders is None or job.folder in folders:
+        self._stopped = self._stopped or folders is None
+        for one, jobs in self._busy.items():
+            if folders is None or jobs[0].folder in folders:
                 ray.cancel(one)  # a KeyboardInterrupt there
         return drop(self._jobs, folders)
 
 
-def _outcome(reference):
+def _outcomes(reference, n_jobs):
     try:
         return ray.get(reference)
     except ray.exceptions.TaskCancelledError:
-        return worker.Outcome(signal=signal.SIGINT)
+        how = {"signal": signal.SIGINT}
     except ray.exceptions.RayTaskError as error:  # it could not even begin
         text = str(error).strip()
-        return worker.Outcome(error=text.splitlines()[-1], traceback=text)
+        how = {"error": text.splitlines()[-1], "traceback": text}
     except ray.exceptions.RayError as error:
-        how = f"worker died ({type(error).__name__})"
-        return worker.Outcome(error=how, traceback=str(error), died=True)
+        line = f"worker died ({type(error).__name__})"
+        how = {"error": line, "traceback": str(error), "died": True}
+    return [worker.Outcome(**how) for _ in range(n_jobs)]
 
 
 def run_here(task):
-    """A job where Ray runs it. Returns its Outcome, with what it wrote to stderr."""
+    """Jobs where Ray runs them. Returns their Outcomes; the first has what they wrote to stderr."""
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as said:
         os.dup2(said.fileno(), 2)
         try:
-            outcome = worker.run(task)
-        except KeyboardInterrupt:  # just before it began, or just after it ended
-            outcome = worker.Outcome(signal=signal.SIGINT)
+            outcomes = worker.run(task)
+        except KeyboardInterrupt:  # just before they began, or just after they ended
+            outcomes = worker.interrupted(task)
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
         said.seek(0)
-        outcome.stderr = said.read().decode(errors="replace")
-    return outcome
+        outcomes[0].stderr = said.read().decode(errors="replace")
+    return outcomes

@@ -20,7 +20,8 @@ class Report:
         self._n_runs = n_runs
         self._bar = tqdm(
             total=n_runs,
-            bar_format="{n} of {total}|{bar}| {remaining} left{postfix}",
+            bar_format="{n} of {total}|{bar}| {remaining} left, {rate_fmt}{postfix}",
+            unit=" runs",
             smoothing=0,  # the mean of all runs tells the time that is left best
             dynamic_ncols=True,
             disable=None if progress and n_runs else True,
@@ -62,11 +63,13 @@ class Report:
     def close(self, skipped, left):
         """The last lines: how many ended how, and every failure again."""
         self._bar.close()
+        n_ended = sum(self.counts.values())
         self.counts["skipped"] = skipped
         counts = [f"{self.counts[word]} {word}" for word in WORDS if self.counts[word]]
         counts += [f"{left} not started"] if left else []
-        seconds = tqdm.format_interval(time.perf_counter() - self._began)
-        say(f"sweep: {', '.join(counts)}; {seconds}")
+        seconds = time.perf_counter() - self._began
+        rate = f", {n_ended / seconds:.3g} runs a second" if n_ended else ""
+        say(f"sweep: {', '.join(counts)}; {tqdm.format_interval(seconds)}{rate}")
         for failure in self._failures:
             say(f"failed: {failure}", sys.stderr)
 

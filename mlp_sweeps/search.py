@@ -152,7 +152,7 @@ class Search:
             self._look(trial)
         for job in self._again:
             self.n_jobs += 1
-            yield job
+            yield [job]
         self._again.clear()
         # One trial too early is one that knows less: none is asked before a worker is free
         while engine.waiting + engine.running < engine.workers:
@@ -170,7 +170,7 @@ class Search:
                 trial = Trial(asked, self._space.point(asked))
             else:
                 return
-            yield from self._start(trial)
+            yield from ([job] for job in self._start(trial))
 
     def ended(self, job, word, found):
         trials = self._runs.pop(job.folder)

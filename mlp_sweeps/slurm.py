@@ -17,12 +17,12 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlp.errors import UserError
 from mlp_sweeps import worker
-from mlp_sweeps.engines import ONE_THREAD, POLL, drop, signals_held_back
+from mlp_sweeps.engines import ONE_THREAD, POLL, count, drop, signals_held_back
 from mlp_sweeps.jobs import Job
 
 # Slurm's words. What is neither waits: PENDING, REQUEUED and others
@@ -37,13 +37,13 @@ LATE = 60  # seconds until a file that another machine wrote must be visible her
 
 @dataclass
 class Queued:
-    """A run in Slurm's queue, or one that was there at the last look."""
+    """A Slurm job in the queue, or one that was there at the last look."""
 
     id: str  # 12_3
-    config: dict
+    configs: dict  # folder -> config, of the runs that it runs together
     place: Path  # the array's folder
     state: str = "PENDING"
-    job: Job | None = None
+    jobs: list[Job] = field(default_factory=list)
     ended: float | None = None  # when Slurm first said so
 
     @property
@@ -71,8 +71,8 @@ def queued():
             with contextlib.suppress(OSError, ValueError):  # somebody removed it
                 if place not in listed:
                     listed[place] = json.loads((place / "jobs.json").read_text())
-                folder, config = listed[place][int(number.partition("_")[2] or 0)]
-                found[folder] = Queued(number, config, place, state)
+                configs = listed[place][int(number.partition("_")[2] or 0)]
+                found |= dict.fromkeys(configs, Queued(number, configs, place, state))
     return found
 
 
@@ -122,20 +122,25 @@ class Slurm:
         return self._parallel or self._array_size
 
     @property
+    def stacks(self):
+        return self._parallel or 1
+
+    @property
     def waiting(self):
-        return len(self._new) + len(self._jobs) - self.running
+        all_jobs = count(one.jobs for one in self._jobs.values())
+        return count(self._new) + all_jobs - self.running
 
     @property
     def running(self):
-        return sum(one.state in RUNNING for one in self._jobs.values())
+        return count(one.jobs for one in self._jobs.values() if one.state in RUNNING)
 
-    def submit(self, job):
-        one = self._found.pop(job.folder, None)
+    def submit(self, jobs):
+        one = self._found.pop(jobs[0].folder, None)
         if one:
-            one.job = job
+            one.jobs += jobs
             self._jobs[one.id] = one
         else:
-            self._new.append(job)
+            self._new.append(jobs)
 
     def ended(self):
         while self._new and not self._full:
@@ -157,7 +162,7 @@ class Slurm:
 
     def _scancel(self, *how, folders=None):
         jobs = self._jobs.items()
-        ids = [one for one, queued in jobs if folders is None or queued.job.folder in folders]
+        ids = [one for one, queued in jobs if folders is None or queued.jobs[0].folder in folders]
         if ids:
             subprocess.run(["scancel", "--quiet", *how, *ids], stderr=subprocess.DEVNULL)
 
@@ -166,26 +171,28 @@ class Slurm:
         from submitit import SlurmExecutor
         from submitit.core.utils import FailedJobError
 
-        jobs = [self._new.popleft() for _ in range(min(len(self._new), self._array_size))]
+        stacks = [self._new.popleft() for _ in range(min(len(self._new), self._array_size))]
         stamp = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{secrets.token_hex(3)}"
-        place = Path(jobs[0].folder).parent / ".slurm" / stamp
+        parent = Path(stacks[0][0].folder).parent
+        place = parent / ".slurm" / stamp
         place.mkdir(parents=True)
-        (place / "jobs.json").write_text(json.dumps([[job.folder, job.config] for job in jobs]))
-        limit = self._parallel or len(jobs)
+        configs = [{job.folder: job.config for job in jobs} for jobs in stacks]
+        (place / "jobs.json").write_text(json.dumps(configs))
+        limit = self._parallel or len(stacks)
         more = {"cpus_per_task": self._cpus}
-        if self._parallel and self._jobs and len(self._jobs) + len(jobs) > self._parallel:
+        if self._parallel and self._jobs and len(self._jobs) + len(stacks) > self._parallel:
             arrays = {one.id.partition("_")[0] for one in self._jobs.values()}
             more["dependency"] = ":".join(["afterany", *sorted(arrays)])
         executor = SlurmExecutor(place)
         executor.update_parameters(
-            job_name=Path(jobs[0].folder).parent.name,
+            job_name=parent.name,
             time=None,  # not submitit's five minutes
             array_parallelism=limit,
             setup=[f"export {name}={value}" for name, value in ONE_THREAD.items()],
             srun_args=[f"--cpus-per-task={self._cpus}"],  # srun does not ask sbatch
             additional_parameters={k: v for k, v in (more | self._sbatch).items() if v is not None},
         )
-        tasks = [self._task_of(job) for job in jobs]
+        tasks = [self._task_of(jobs) for jobs in stacks]
         try:
             # submitit would print what it raises, and Ctrl-C would reach sbatch
             with contextlib.redirect_stderr(None), signals_held_back():
@@ -195,11 +202,11 @@ class Slurm:
             if not self._jobs:
                 said = str(error).strip() or "sbatch: it ended without a word"
                 raise UserError(said.splitlines()[-1]) from None
-            self._new.extendleft(reversed(jobs))
+            self._new.extendleft(reversed(stacks))
             self._full = True
             return
-        for one, job in zip(sent, jobs, strict=True):
-            self._jobs[one.job_id] = Queued(one.job_id, job.config, place, job=job)
+        for one, own, jobs in zip(sent, configs, stacks, strict=True):
+            self._jobs[one.job_id] = Queued(one.job_id, own, place, jobs=jobs)
         self._began = time.monotonic()
 
     def _settled(self, answer):
@@ -210,22 +217,23 @@ class Slurm:
                 one.state = state
                 continue
             never_ran = state == "CANCELLED" and one.state not in RUNNING
-            outcome = worker.Outcome(signal=signal.SIGINT)
+            outcomes = [worker.Outcome(signal=signal.SIGINT) for _ in one.configs]
             if not never_ran:
-                outcome = self._outcome(one, state, status)
-            if outcome is None:
+                outcomes = self._outcomes(one, state, status)
+            if outcomes is None:
                 continue
             del self._jobs[one.id]
             self._full = False
-            if never_ran or not outcome.died:  # else its log may tell more
+            if never_ran or not outcomes[0].died:  # else its log may tell more
                 _clean(one)
             if not (never_ran and self._stopped):
-                yield one.job, outcome
+                by_folder = dict(zip(one.configs, outcomes, strict=True))
+                yield from ((job, by_folder[job.folder]) for job in one.jobs)
 
-    def _outcome(self, one, state, status):
-        """Of a job that has ended; None where its file is still on its way through the network."""
+    def _outcomes(self, one, state, status):
+        """Of what has ended; None where its file is still on its way through the network."""
         one.ended = one.ended or time.monotonic()
-        for folder in (one.place, Path(one.job.folder)):  # a network file system forgets what it
+        for folder in (one.place, *map(Path, one.configs)):  # a network file system forgets what it
             with contextlib.suppress(OSError):  # remembers of them
                 folder.chmod(folder.stat().st_mode)
         try:
@@ -236,13 +244,16 @@ class Slurm:
             code = os.waitstatus_to_exitcode(status)
             killed = -code if code < 0 else code - 128  # srun passes a signal on as 128 + signal
             how = f"signal {killed}" if killed > 0 else f"exit code {code}"
-            error = f"Slurm job {one.id} died ({state}, {how})"
-            return worker.Outcome(error=error, died=True, stderr=_stderr(one))
-        if said == "error":  # it could not even begin
-            error = value.strip().splitlines()[-1]
-            return worker.Outcome(error=error, traceback=value, stderr=_stderr(one))
-        value.stderr = re.sub(r"(?m)^(srun|slurmstepd\S*): .*\n", "", _stderr(one))
-        return value
+            said, value = "died", f"Slurm job {one.id} died ({state}, {how})"
+        stderr = _stderr(one)
+        if said == "success":
+            outcomes, stderr = value, re.sub(r"(?m)^(srun|slurmstepd\S*): .*\n", "", stderr)
+        else:  # "error": it could not even begin
+            told = {"error": value.strip().splitlines()[-1], "died": said == "died"}
+            told["traceback"] = value if said == "error" else ""
+            outcomes = [worker.Outcome(**told) for _ in one.configs]
+        outcomes[0].stderr = stderr
+        return outcomes
 
 
 def _stderr(one):
@@ -266,7 +277,7 @@ def _remove(place):
 
 
 def run_here(task, requeues):
-    """A job where Slurm runs it. Returns its Outcome, unless it queues again to go on later.
+    """Jobs where Slurm runs them. Returns their Outcomes, unless they queue again to go on later.
 
     Slurm sends SIGTERM ahead of the time limit, and where it takes the node away. SIGINT comes from
     the sweep, which wants it to end.
@@ -279,12 +290,12 @@ def run_here(task, requeues):
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGCONT, signal.SIG_DFL)  # submitit would warn of it
     try:
-        outcome = worker.run(task)
-    except KeyboardInterrupt as stop:  # just before it began, or just after it ended
-        outcome = worker.Outcome(signal=stop.args[0])
-    if outcome.signal == signal.SIGTERM and _requeue(requeues):
+        outcomes = worker.run(task)
+    except KeyboardInterrupt as stop:  # just before they began, or just after they ended
+        outcomes = [worker.Outcome(signal=stop.args[0]) for _ in range(task.n_jobs)]
+    if any(one.signal == signal.SIGTERM for one in outcomes) and _requeue(requeues):
         sys.exit(128 + signal.SIGTERM)  # without a word to the sweep
-    return outcome
+    return outcomes
 
 
 def _requeue(requeues):

@@ -30,6 +30,8 @@ def read_state(folder):
     try:
         result = read_result(folder)
     except FileNotFoundError:
+        if not folder.exists():
+            return State("absent")
         config = None
         with contextlib.suppress(Damaged):
             config = read_config(folder)

@@ -1,4 +1,4 @@
-"""One job where it runs: in this process, a worker's, or one on a cluster."""
+"""Jobs where they run: in this process, a worker's, or one on a cluster."""
 
 import importlib
 import inspect
@@ -18,13 +18,28 @@ from mlp.errors import UserError
 
 @dataclass
 class Task:
-    """What a job needs, in a form that pickles: another process imports the program by its path."""
+    """A job in a form that pickles: another process imports the program by its path."""
 
     program: str
     function: str
+    cwd: str
     cfg: DictConfig
     context: HydraContext
+    n_jobs = 1
+
+
+@dataclass
+class Stack:
+    """Jobs that run together, likewise: (config, folder, overrides, notes) of each."""
+
+    program: str
+    function: str
     cwd: str
+    jobs: list
+
+    @property
+    def n_jobs(self):
+        return len(self.jobs)
 
 
 @dataclass
@@ -38,32 +53,53 @@ class Outcome:
     died: bool = False  # took its worker with it
     stderr: str = ""
 
+    @classmethod
+    def of(cls, error):
+        """That of a job which this exception ended; None: it ended well."""
+        if error is None:
+            return cls()
+        if isinstance(error, KeyboardInterrupt):
+            return cls(signal=(error.args or [signal.SIGINT])[0])
+        text = "".join(traceback.format_exception(error))
+        if isinstance(error, SystemExit):
+            return cls(error=f"it called sys.exit({error.code!r})", traceback=text)
+        if isinstance(error, UserError):
+            return cls(error=str(error))
+        line = f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError):  # a disk, a folder: where the program stood does not matter
+            return cls(error=line)
+        return cls(error=line, traceback=text)
+
 
 def run(task):
-    """Run a job; returns its Outcome, whatever happens."""
+    """Run a Task or a Stack; returns the Outcome of each of its jobs, whatever happens."""
     try:
         os.chdir(task.cwd)
-        setup_globals()
-        done = run_job(
-            hydra_context=task.context,
-            task_function=load(task.program, task.function),
-            config=task.cfg,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-        )
-        if done.status is JobStatus.COMPLETED:
-            return Outcome(done.return_value)
-        raise done._return_value  # return_value would print before it raises
-    except KeyboardInterrupt as stop:
-        return Outcome(signal=(stop.args or [signal.SIGINT])[0])
-    except SystemExit as end:
-        return Outcome(error=f"it called sys.exit({end.code!r})", traceback=traceback.format_exc())
-    except UserError as error:
-        return Outcome(error=str(error))
-    except OSError as error:  # a disk, a folder: where the program stood does not matter
-        return Outcome(error=f"{type(error).__name__}: {error}")
+        if isinstance(task, Task):
+            return [Outcome(_run_alone(task))]
+        errors = load(task.program, task.function).together(task.jobs)
     except BaseException as error:
-        return Outcome(error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+        errors = [error] * task.n_jobs
+    return [Outcome.of(error) for error in errors]
+
+
+def interrupted(task):
+    """The Outcomes of a task that SIGINT kept from running."""
+    return [Outcome(signal=signal.SIGINT) for _ in range(task.n_jobs)]
+
+
+def _run_alone(task):
+    setup_globals()
+    done = run_job(
+        hydra_context=task.context,
+        task_function=load(task.program, task.function),
+        config=task.cfg,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+    if done.status is JobStatus.COMPLETED:
+        return done.return_value
+    raise done._return_value  # return_value would print before it raises
 
 
 def program_of(function):

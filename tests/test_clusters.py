@@ -272,10 +272,10 @@ def test_how_a_job_ended_is_read_from_the_queue(monkeypatch, tmp_path, says, hea
     need_module("submitit")
     monkeypatch.setattr(slurm_room, "look", lambda: says)
     monkeypatch.setattr(slurm_room, "LOOKS", (0, 0))
-    job = Job([], 0, str(tmp_path / "run"), {})
-    found = {job.folder: slurm_room.Queued("7_0", {}, tmp_path)}
+    job = Job([], 0, str(tmp_path / "run"), {}, {})
+    found = {job.folder: slurm_room.Queued("7_0", {job.folder: {}}, tmp_path)}
     engine = slurm_room.Slurm(None, 1, found, None, None, 1000, 20, {})
-    engine.submit(job)
+    engine.submit([job])
     found = [(one, outcome.error or outcome.signal) for one, outcome in engine.ended()]
     assert found == ([(job, hears)] if hears else [])
     assert engine.waiting + engine.running == (not hears)
@@ -304,11 +304,11 @@ def test_what_slurm_has_no_room_for_is_sent_when_others_have_ended(monkeypatch, 
     monkeypatch.setattr(slurm_room, "LOOKS", (0, 0))
     monkeypatch.setattr(SlurmExecutor, "affinity", lambda _: 2)
     monkeypatch.setattr(SlurmExecutor, "map_array", refuse)
-    jobs = [Job([], n, str(tmp_path / f"{n}"), {}) for n in range(3)]
-    found = {jobs[0].folder: slurm_room.Queued("7_0", {}, tmp_path)}
+    jobs = [Job([], n, str(tmp_path / f"{n}"), {}, {}) for n in range(3)]
+    found = {jobs[0].folder: slurm_room.Queued("7_0", {jobs[0].folder: {}}, tmp_path)}
     engine = slurm_room.Slurm(lambda job: job, 1, found, None, None, 1000, 20, {})
     for job in jobs:
-        engine.submit(job)
+        engine.submit([job])
     assert not engine.ended()
     assert not engine.ended()
     assert len(sent) == 1, "it does not ask again and again"

@@ -32,6 +32,7 @@ def test_every_program_of_the_analysis_is_a_command():
     assert programs == COMMANDS.keys() - {"run"}
 
 
+@pytest.mark.slow
 def test_a_sweep_and_its_curves_need_no_checkout_around_them(tmp_path):
     asked = ["dataset.num_train=100", "epochs=1", "seed=0,1", "name=some"]
     done = mlp(tmp_path, "run", "-m", *asked)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 import run as program
 from mlp import make_config, run
@@ -27,9 +27,8 @@ SMALL = {"num_train": 300, "num_val": 50}
 @functools.cache
 def by_hydra(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", list(overrides), return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        return program.checked(cfg)
+        tree = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+        return program.checked(tree, overrides)
 
 
 # The configuration

@@ -167,6 +167,7 @@ def test_a_search_finds_a_better_lr_than_the_default(tmp_path):
         assert first.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_accuracy_is_maximised(tmp_path):
     asked = [*SMALL, LR, "hydra.sweeper.n_trials=4", "hydra.sweeper.objective=val_accuracy"]
     one = run_py(tmp_path, *asked)
@@ -378,6 +379,7 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path):
     assert "holds another configuration: dataset.normalize is unit there, none here" in one.err
 
 
+@pytest.mark.slow
 def test_trials_that_propose_the_same_share_its_runs(tmp_path):
     asked = [*SMALL, "lr=0.1,0.2", "epochs=10", "hydra.sweeper.n_trials=8"]
     asked.append("hydra.sweeper.pruning=false")
@@ -388,6 +390,7 @@ def test_trials_that_propose_the_same_share_its_runs(tmp_path):
     assert states(tmp_path) == ["COMPLETE"] * 8
 
 
+@pytest.mark.slow
 def test_one_search_at_a_time(tmp_path):
     asked = [*SMALL, LR, "hydra.sweeper.n_trials=1"]
     (tmp_path / "outputs/some").mkdir(parents=True)

@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import pickle
 import pty
+import random
 import signal
 import subprocess
 import sys
@@ -14,14 +16,17 @@ from pathlib import Path
 import numpy
 import pytest
 from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
-import run  # noqa: F401  (it tells OmegaConf of job_folder)
+import run
 from mlp.config import difference
 from mlp.errors import UserError
-from mlp_sweeps import jobs, state
+from mlp.run_folder import NOTES
+from mlp_sweeps import jobs, state, worker
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = f"""
@@ -37,6 +42,7 @@ seed: 0
 dry_run: false
 overwrite: false
 fail_fast: false
+stack: false
 hydra:
   searchpath: ["file://{ROOT}/conf"]
   sweep: {{dir: "out/${{name}}", subdir: "${{joined:${{hydra.overrides.task}}}}"}}
@@ -50,20 +56,38 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from mlp.errors import UserError
 from mlp.config import APART
-from mlp_sweeps import checked_by
+from mlp_sweeps import checked_by, stacked_by
 
 def joined(overrides):
     return ",".join(sorted(o for o in overrides if o.split("=")[0] not in APART))
 
 OmegaConf.register_new_resolver("joined", joined)
 
-def check(cfg):
-    if cfg.size < 0:
-        raise UserError(f"size must be >= 0, got {cfg.size}")
-    return {key: cfg[key] for key in ("name", "does", "size", "seed")}
+def check(tree, overrides):
+    if tree["size"] < 0:
+        raise UserError(f"size must be >= 0, got {tree['size']}")
+    return {key: tree[key] for key in ("name", "does", "size", "seed")}
+
+def stacks(configs, n_parts):
+    parts = [list(range(n, len(configs), n_parts)) for n in range(n_parts)]
+    return [part for part in parts if part]
+
+def together(jobs):
+    return [error_of(*job) for job in jobs]
+
+def error_of(config, folder, overrides, notes):
+    Path(folder).mkdir(exist_ok=True)
+    cfg, facts = OmegaConf.create(config), {"pid": os.getpid(), "notes": len(notes)}
+    try:
+        act(cfg, Path(folder))
+        tell(cfg, Path(folder), "finished", **facts)
+    except Exception as error:
+        tell(cfg, Path(folder), "failed", error=str(error))
+        return error
 
 @hydra.main(version_base="1.3", config_path=".", config_name="config")
 @checked_by(check)
+@stacked_by(stacks, together)
 def job(cfg):
     folder = Path(HydraConfig.get().runtime.output_dir)
     (folder / "result.json").unlink(missing_ok=True)
@@ -81,7 +105,7 @@ def job(cfg):
         raise
 
 def tell(cfg, folder, status, **facts):
-    result = {"status": status, "config": check(cfg), "metrics": {"val_loss": 0.5}}
+    result = {"status": status, "config": check(cfg, []), "metrics": {"val_loss": 0.5}}
     result |= {"environment": {}, **facts}
     (folder / "result.json").write_text(json.dumps(result))
 
@@ -504,7 +528,7 @@ def test_a_job_is_composed_as_hydra_composes_it(loader, overrides):
     master = master_of(loader, "lr=1,2")
     theirs = loader.load_sweep_config(master, overrides)
     theirs.hydra.job.num, theirs.hydra.job.id = 7, "7"
-    job = jobs.Job(overrides, 7, "", {})
+    job = jobs.Job(overrides, 7, "", {}, {})
     ours = jobs.Jobs(loader, master, None).compose(job)
     assert OmegaConf.to_yaml(ours) == OmegaConf.to_yaml(theirs)
 
@@ -517,11 +541,162 @@ def test_files_are_read_once_for_each_combination_of_choices(loader, monkeypatch
     overrides = [
         [f"optimizer={name}", f"seed={seed}"] for name in ("sgd", "adam") for seed in range(10)
     ]
-    some = jobs.Jobs(loader, master, lambda cfg: {"seed": cfg.seed, "lr": cfg.lr})
+    some = jobs.Jobs(loader, master, lambda tree, overrides: tree)
     found = some.check(overrides, 0)
     assert len(composed) == 2
     assert [job.config["seed"] for job in found] == [*range(10), *range(10)]
     assert [job.config["lr"] for job in found[9:11]] == [0.05, 0.001]
+
+
+KEYS = ("seed", "lr", "name", "dtype", "progress", "model.activation", "model.hidden_sizes")
+VALUES = [
+    *("1", "1.0", "1e-5", "-.inf", "nan", "true", "null", "tanh", "[]", "[3,4]", "''", "'1'"),
+    *("a$b", "'???'", "'$${seed}'", "'\\${seed}'", "${seed}", "x${lr}-${model.name}", "${model}"),
+    *("'${progress}!'", "['${seed}',{a:'${lr}'}]", "'its ${model.hidden_sizes}'", "'${.seed}'"),
+    *("${dataset.path}", "'${kept:${seed}}'", "'${hydra:job.num}'", "'${hydra:overrides.task}'"),
+]
+RARE = ["+model.x=${lr}", "~schedule", "model={init:he}", "++lr=3", "seed={a:1}"]
+WRONG = ["lrr=1", "lr.x=1", "seed='${'", "seed=${missing}", "seed='${hydra.job.num}'"]
+
+
+def random_job(rng):
+    """Overrides of all kinds, many of which can't be composed, or not resolved."""
+    choices = {"optimizer": ["sgd", "adam"], "dataset": ["synth", "npz"]}
+    some = [f"{key}={rng.choice(names)}" for key, names in choices.items() if rng.random() < 0.3]
+    some += [f"{key}={rng.choice(VALUES)}" for key in rng.sample(KEYS, rng.randrange(4))]
+    some += [rng.choice(RARE + WRONG)] * (rng.random() < 0.1)
+    return rng.sample(some, len(some))
+
+
+def flags(cfg):
+    nodes = cfg, cfg.hydra, cfg.hydra.job, cfg.hydra.overrides.task
+    return [(OmegaConf.is_struct(node), OmegaConf.is_readonly(node)) for node in nodes]
+
+
+def as_hydra_does(loader, master, overrides, number):
+    """The configuration, its flags, all its values but Hydra's own, and the folder of a job."""
+    cfg = loader.load_sweep_config(master, overrides)
+    cfg.hydra.job.num, cfg.hydra.job.id = number, str(number)
+    composed = OmegaConf.to_yaml(cfg), flags(cfg)
+    HydraConfig.instance().set_config(cfg)
+    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    tree = OmegaConf.to_container(own, resolve=True)
+    parts = [str(OmegaConf.select(cfg, f"hydra.sweep.{key}")) for key in ("dir", "subdir")]
+    return *composed, tree, os.path.abspath(os.path.join(*parts))
+
+
+def as_sweeps_do(some, overrides, number):
+    (job,) = some.check([overrides], number)
+    cfg = some.compose(job)
+    return OmegaConf.to_yaml(cfg), flags(cfg), job.tree, job.folder
+
+
+def outcome(function, *arguments):
+    try:
+        return repr(function(*arguments))
+    except Exception as error:
+        return type(error).__name__, str(error)
+
+
+def test_random_jobs_are_what_hydra_makes_of_them(loader):
+    run.register("kept", lambda value: str(value), use_cache=True, replace=True)
+    master, rng = master_of(loader), random.Random(0)
+    some = jobs.Jobs(loader, master, lambda tree, overrides: tree)
+    some_of_all = [random_job(rng) for _ in range(10)]
+    some_of_all += [[f"seed={seed}", "name='${kept:${seed}}'"] for seed in range(2)]
+    some_of_all += [["seed='???'", "name=x${seed}"]]
+    for number, overrides in enumerate(some_of_all):
+        theirs = outcome(as_hydra_does, loader, master, overrides, number)
+        assert outcome(as_sweeps_do, some, overrides, number) == theirs, overrides
+
+
+def test_notes_are_what_a_run_writes(loader, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    noted = "+hydra.job.env_set.NOTED='${hydra:job.num}, ${hydra:runtime.output_dir}'"
+    master = master_of(loader, "hydra.mode=MULTIRUN", noted)
+    HydraConfig.instance().set_config(master)  # as Hydra does ahead of a sweep
+    small = ["dataset.num_train=50", "dataset.num_val=20", "epochs=1", "progress=false"]
+    some = jobs.Jobs(loader, master, run.job.check)
+    own = ["seed=1"], ["name='s-${seed}'", "optimizer=adam"], ["++model.fast=false"]
+    found = some.check([small + overrides for overrides in own], 3)
+    notes = [some.notes(job) for job in found]
+    context = HydraContext(loader, Callbacks())
+    for job, note in zip(found, notes, strict=True):
+        task = worker.Task(run.__file__, "job", str(tmp_path), some.compose(job), context)
+        assert not worker.run(task)[0].error
+        texts = [Path(job.folder, name).read_text() for name in NOTES]
+        assert [run.as_yaml(part) for part in note] == texts
+
+
+def test_notes_of_many_jobs_pickle_small(loader):
+    some = jobs.Jobs(loader, master_of(loader), run.job.check)
+    notes = [some.notes(job) for job in some.check([[f"seed={n}"] for n in range(100)], 0)]
+    assert len(pickle.dumps(notes)) < 15 * len(pickle.dumps(notes[0]))
+
+
+# Jobs that run together
+
+TOGETHER = ["stack=true", "hydra.output_subdir=null"]
+
+
+def test_jobs_that_go_together_share_a_process(toy, tmp_path):
+    one = toy("does=finish,raise", "seed=range(6)", *TOGETHER, workers=2)
+    assert (one.code, one.last) == (1, "sweep: 6 finished, 6 failed")
+    assert ": it went wrong, " in one.lines("failed")[0]
+    told = [result(folder) for folder in tmp_path.glob("out/toy/*finish*")]
+    assert {one["notes"] for one in told} == {3}
+    assert len({one["pid"] for one in told}) == 2, "a stack for each worker"
+    again = toy("does=finish,raise", "seed=range(6)", *TOGETHER, workers=2)
+    assert again.last == "sweep: 6 failed, 6 skipped"
+
+
+@pytest.mark.slow
+def test_one_that_takes_its_process_along_leaves_the_others_alone(toy):
+    one = toy("seed=range(3)", "does=finish,kill,exit", *TOGETHER, workers=2)
+    assert (one.code, one.last) == (1, "sweep: 3 finished, 6 failed")
+    assert sum("worker died (signal 9)" in line for line in one.lines("failed")) == 3
+    assert sum("worker died (exit code 3)" in line for line in one.lines("failed")) == 3
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "+hydra.job.env_set.A=1",
+        pytest.param("hydra.output_subdir=.own", marks=pytest.mark.slow),
+        pytest.param("stack=false", marks=pytest.mark.slow),
+    ],
+)
+def test_a_job_with_something_of_hydras_own_runs_alone(toy, tmp_path, own):
+    others = [one for one in TOGETHER if one.split("=")[0] != own.split("=")[0]]
+    one = toy("seed=range(3)", own, *others, workers=2)
+    assert one.last == "sweep: 3 finished"
+    assert not any("notes" in result(folder) for folder in tmp_path.glob("out/toy/*/"))
+
+
+def test_serial_runs_are_never_a_stack(toy, tmp_path):
+    assert toy("seed=range(3)", *TOGETHER).last == "sweep: 3 finished"
+    assert not any("notes" in result(folder) for folder in tmp_path.glob("out/toy/*/"))
+
+
+def test_a_sweep_in_stacks_gives_the_bytes_of_one_without(tmp_path):
+    asked = [*SMALL, "lr=0.1,0.2,1e30", "seed=range(4)"]
+    for name in "true", "false":
+        one = run_py(tmp_path, *asked, f"name={name}-", f"stack={name}", "hydra.launcher.workers=2")
+        assert (one.code, one.err, one.last.count("finished")) == (0, "", 1)
+    folders = sorted(tmp_path.glob("outputs/true-/*/"))
+    assert len(folders) == 12
+    for ours in folders:
+        theirs = tmp_path / "outputs/false-" / ours.name
+        for name in "steps.csv", "epochs.csv", "checkpoint.npz":
+            assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+        other = [path.name for path in sorted(theirs.rglob("*"))]
+        assert [path.name for path in sorted(ours.rglob("*"))] == other
+        for name in NOTES:
+            text, expected = ((folder / name).read_text() for folder in (ours, theirs))
+            changed = expected.replace("stack=False", "stack=True").replace("false", "true")
+            assert text.replace("false", "true") == changed.replace(
+                "/outputs/false-/", "/outputs/true-/"
+            )
 
 
 # States
