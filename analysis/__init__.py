@@ -15,6 +15,7 @@ _HOMES = {
     "read_sweep": "sweep",
     "plot_curves": "curves",
     "plot_sensitivity": "sensitivity",
+    "plot_seeds": "seeds",
     "plot_dataset": "dataset",
 }
 __all__ = list(_HOMES)

@@ -175,6 +175,38 @@ def welch_difference(a, b):
         return Difference(None, mean, mean - half, mean + half, p)
 
 
+def means_of_n(values, sizes, random, draws=10_000):
+    """Means of n of the values (N,), drawn without replacement: (draws, len(sizes)).
+
+    sizes: the n, rising, each in 1..N. random: a numpy Generator. The first n of a shuffled row are
+    a draw of n, so that one shuffle serves all sizes. For values of sample std s the means have the
+    standard deviation s / sqrt(n) * sqrt(1 - n/N): see Cochran (1977), theorem 2.2.
+    """
+    values, sizes, means = np.asarray(values), np.asarray(sizes), np.empty((draws, len(sizes)))
+    first = values[0]  # sums of differences from it: equal values are their own mean
+    at_once = max(1, 1_000_000 // len(values))  # rows that fit into a few megabytes
+    for start in range(0, draws, at_once):
+        rows = means[start : start + at_once]
+        shuffled = random.permuted(np.tile(values - first, (len(rows), 1)), axis=1)
+        rows[:] = first + shuffled[:, : sizes[-1]].cumsum(axis=1)[:, sizes - 1] / sizes
+    return means
+
+
+def wrong_winners(a, b, sizes, random, is_paired):
+    """How often means of n say a > b where those of all say a < b, or the reverse: (len(sizes),).
+
+    a, b (N,): values of two groups on the same seeds. is_paired: both means are of the same n
+    seeds; else each group draws its own. A tie counts half. sizes, random: as in `means_of_n`.
+    """
+    if is_paired:
+        differences = means_of_n(a - b, sizes, random)
+    else:
+        differences = means_of_n(a, sizes, random) - means_of_n(b, sizes, random)
+    differences[np.abs(differences) < 1e-9 * np.ptp([a, b])] = 0  # but for rounding
+    winner = np.sign(mean_and_std(a - b)[0])
+    return np.mean((1 - winner * np.sign(differences)) / 2, axis=0)
+
+
 def holm(p):
     """p values of m tests (m,), corrected by the step-down method of Holm (1979).
 

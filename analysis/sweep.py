@@ -73,6 +73,14 @@ class Group:
         """The last epoch's metric of the runs that count: (n,) float64."""
         return np.array([run.final(metric) for run in self.counted], float)
 
+    def by_seed(self, metric):
+        """The same as a pandas Series by seed. Raises WrongArgument where two runs share one."""
+        seeds = pd.Index([run.config.get("seed") for run in self.counted])
+        if seeds.has_duplicates:
+            text = f": {self.name} has several runs of one seed; group by more keys"
+            raise WrongArgument("by", text)
+        return pd.Series(self.finals(metric), seeds)
+
 
 @dataclass
 class Sweep:

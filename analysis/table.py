@@ -185,13 +185,7 @@ def compare(groups, metric, baseline):
     A row per group, named by it: test, pairs, difference, low and high (95% t interval), p. Raises
     WrongArgument where a group has two runs of one seed.
     """
-    by_seed = {}
-    for group in groups:
-        seeds = pd.Index([run.config.get("seed") for run in group.counted])
-        if seeds.has_duplicates:
-            text = f": {group.name} has several runs of one seed; group by more keys"
-            raise WrongArgument("baseline", text)
-        by_seed[group.name] = pd.Series(group.finals(metric), seeds)
+    by_seed = {group.name: group.by_seed(metric) for group in groups}
     rows, base = {}, by_seed.pop(baseline.name)
     for name, own in by_seed.items():
         pairs = pd.DataFrame({"own": own, "base": base}).dropna().to_numpy().T

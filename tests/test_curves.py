@@ -334,6 +334,7 @@ def test_single_runs_are_drawn_while_they_are_few(tmp_path, n):
     assert text in note(page)
 
 
+@pytest.mark.slow
 def test_a_figure_of_400_groups_is_no_longer_than_a_page(tmp_path):
     for i in range(400):
         write_run(
@@ -391,6 +392,7 @@ def test_short_curves_are_drawn_point_by_point():
     assert np.array_equal(thin(x, y, y, ""), [x, y, y])
 
 
+@pytest.mark.slow
 def test_memory_does_not_follow_the_number_of_runs(tmp_path):
     n_steps = 20_000
     for seed in range(12):

@@ -10,10 +10,12 @@ from analysis.statistics import (
     half_width,
     holm,
     mean_and_std,
+    means_of_n,
     paired_difference,
     quantiles_of,
     welch_difference,
     with_std,
+    wrong_winners,
 )
 
 
@@ -164,6 +166,65 @@ def test_fewer_than_two_pairs_say_nothing(differences):
 def test_differences_without_spread():
     assert paired_difference(np.ones(3), np.ones(3)) == (3, 0, 0, 0, 1)
     assert paired_difference(np.ones(3), np.full(3, 0.5)) == (3, 0.5, 0.5, 0.5, 0)
+
+
+def test_means_of_n_of_three_values_by_hand():
+    means = means_of_n([0.0, 0.0, 3.0], [1, 2, 3], np.random.default_rng(0))
+    assert means.shape == (10_000, 3)
+    once, twice, all_three = means.T
+    assert set(once) == {0, 3} and set(twice) == {0, 1.5} and set(all_three) == {1}
+    # One value of three is 3, two pairs of three hold it. 0.02 is four standard errors.
+    assert np.mean(once == 3) == pytest.approx(1 / 3, abs=0.02)
+    assert np.mean(twice == 1.5) == pytest.approx(2 / 3, abs=0.02)
+
+
+def test_means_of_n_spread_as_draws_without_replacement():
+    values = np.random.default_rng(5).gamma(2, 3, 200)
+    sizes = np.array([1, 3, 10, 30, 100, 200])
+    means = means_of_n(values, sizes, np.random.default_rng(0))
+    wanted = values.std(ddof=1) / np.sqrt(sizes) * np.sqrt(1 - sizes / 200)
+    np.testing.assert_allclose(means.std(axis=0), wanted, rtol=0.04, atol=1e-12)
+    errors = wanted / np.sqrt(len(means))
+    assert (np.abs(means.mean(axis=0) - values.mean()) <= 4 * errors + 1e-12).all()
+
+
+def test_means_of_n_are_the_same_every_time_and_draw_in_blocks():
+    values = np.random.default_rng(5).random(300_000)  # three rows at once
+    first, again = (means_of_n(values, [1, 9], np.random.default_rng(7), 10) for _ in range(2))
+    assert np.array_equal(first, again)
+    assert len(np.unique(first)) == 20
+    assert (means_of_n([0.8] * 9, [3, 7], np.random.default_rng(0)) == 0.8).all()
+
+
+def test_wrong_winners_by_hand():
+    # Differences -1, -1, 3: a wins. Of single seeds two of three say b. So does one pair of three.
+    a, b, random = np.array([1.0, 2, 6]), np.array([2.0, 3, 3]), np.random.default_rng(0)
+    got = wrong_winners(a, b, [1, 2, 3], random, is_paired=True)
+    np.testing.assert_allclose(got, [2 / 3, 1 / 3, 0], atol=0.02)
+    assert np.array_equal(got, wrong_winners(-a, -b, [1, 2, 3], np.random.default_rng(0), True))
+    # Of nine pairs 1 < 2, 1 < 3 and 2 < 3 (twice each) are wrong; 2 = 2 is a half.
+    got = wrong_winners(a, b, [1, 3], random, is_paired=False)
+    np.testing.assert_allclose(got, [5.5 / 9, 0], atol=0.02)
+
+
+def test_ties_count_half_whatever_rounding_says():
+    a, b = np.array([0.3, 0.1, 0.9]), np.array([0.2, 0.2, 0.6])  # 0.1, -0.1, 0.3
+    got = wrong_winners(a, b, [1, 2, 3], np.random.default_rng(0), is_paired=True)
+    np.testing.assert_allclose(got, [1 / 3, 1 / 6, 0], atol=0.02)
+    assert (wrong_winners(a, a, [1, 2], np.random.default_rng(0), is_paired=True) == 0.5).all()
+
+
+@pytest.mark.parametrize("is_paired", [True, False])
+def test_wrong_winners_of_normal_values_follow_the_normal_formula(is_paired):
+    random, sizes = np.random.default_rng(8), np.array([1, 3, 10, 30, 100])
+    a, b = random.multivariate_normal([0.3, 0], [[1, 0.6], [0.6, 1.5]], 2000).T
+    a, b = a - a.mean() + 0.3, b - b.mean()
+    variance = np.var(a - b, ddof=1) if is_paired else np.var(a, ddof=1) + np.var(b, ddof=1)
+    error = np.sqrt(variance / sizes * (1 - sizes / 2000))
+    wanted = scipy.stats.norm.cdf(-0.3 / error)
+    got = wrong_winners(a, b, sizes, random, is_paired)
+    # 0.02: four standard errors of 10,000 draws; and 2000 values are normal but for their number.
+    np.testing.assert_allclose(got, wanted, atol=0.025 if is_paired else 0.02)
 
 
 def test_holm_by_hand():

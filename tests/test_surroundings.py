@@ -236,7 +236,7 @@ def test_a_narrow_terminal_shows_tables_that_do_not_wrap(tmp_path):
     assert words == {word for line in lines for word in line.split()}
 
 
-COMMANDS = ["curves", "dataset", "sensitivity", "table", "verify", "worked_example"]
+COMMANDS = ["curves", "dataset", "seeds", "sensitivity", "table", "verify", "worked_example"]
 
 
 @pytest.mark.parametrize("environment", [ASCII, C], ids=["ascii", "C"])
