@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes every figure of docs/ again, in about ten minutes on two cores. It needs MNIST and: pip install -e '.[bench]'
+# Makes every figure of docs/ again, in about fifteen minutes on two cores. It needs MNIST and: pip install -e '.[bench]'
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +8,10 @@ python run.py -m experiment=mnist_lr
 python run.py hydra.run.dir=$made/synth
 python -m analysis.curves outputs/mnist-lr --metric train_loss,val_loss --log y --out $made/mnist-lr.png
 python -m analysis.sensitivity outputs/mnist-lr --x lr --out $made/sensitivity.png
+python run.py -m experiment=seeds
+python -m analysis.seeds outputs/seeds --out $made/seeds.png
 python -m analysis.dataset mnist --run outputs/mnist-lr/experiment=mnist_lr,lr=0.03,seed=0 --out $made/mnist.png
 python -m analysis.dataset synth --run $made/synth --out $made/synth.png
 python -m benchmarks.step --threads 1 --out $made
+python -m benchmarks.stack --table --out $made
 cp $made/*.png docs/
