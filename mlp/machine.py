@@ -1,10 +1,15 @@
-"""What the machine has: processors and memory."""
+"""What the machine has: processors, memory, and files that may be open."""
 
 import contextlib
 import os
 from pathlib import Path
 
 from mlp.errors import UserError
+
+try:
+    import resource
+except ImportError:  # Windows, which has no such limit
+    resource = None
 
 
 def cores():
@@ -14,6 +19,12 @@ def cores():
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         n = min(n, max(1, int(quota) // int(period)))
     return n
+
+
+def open_files():
+    """How many files this process may have open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1
+    return 10**6 if limit < 0 else limit
 
 
 def require_memory(n_bytes, what):

@@ -13,7 +13,7 @@ from mlp.config import check
 from mlp.errors import UserError
 from mlp.experiment import Recorder, network_of, stop_signals, training_of
 from mlp.fast import fastest, is_plain_descent, rare_features, stays_in_range
-from mlp.machine import cores
+from mlp.machine import cores, open_files
 from mlp.network import MLP
 from mlp.run_folder import RunFolder
 from mlp.settings import tree_of
@@ -182,7 +182,8 @@ def most_together(tree):
     if n_params * (config.batch_size + passes) > MOST_WORK:
         return 1
     n_bytes = n_params * np.dtype(config.dtype).itemsize
-    return int(min(max(MOST_BYTES / n_bytes, FEWEST), MOST))
+    room = (open_files() - 100) / 3  # a run has its lock and its logs open
+    return max(1, int(min(max(MOST_BYTES / n_bytes, FEWEST), MOST, room)))
 
 
 def sizes_of(dataset):

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import time
 
@@ -306,6 +307,18 @@ def test_a_large_network_runs_alone():
     assert most_together(tree_of(make_config(**large))) == 1
     gone = {"dataset": {"name": "npz", "path": "gone.npz"}}
     assert most_together(tree_of(make_config(**gone))) == 1
+
+
+def test_a_stack_opens_no_more_files_than_the_machine_allows():
+    small = tree_of(make_config(dataset="digits"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (130, hard))
+        assert most_together(small) == 10
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        assert most_together(small) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("name", ["synth", "digits", "iris", "wine", "breast_cancer"])
