@@ -245,7 +245,12 @@ def test_a_search_that_is_killed_asks_what_it_would_have_asked(tmp_path, moments
         one.process.kill()
         one.finish()
     assert run_py(tmp_path, *asked).code == 0
-    assert trials(tmp_path) == trials(tmp_path, "whole")
+    found, whole = (
+        # How far a pruned trial got until it stopped is a matter of moments
+        [(word, point, value if word == "COMPLETE" else None) for word, point, value in told]
+        for told in (trials(tmp_path), trials(tmp_path, "whole"))
+    )
+    assert found == whole
 
 
 @pytest.mark.slow
