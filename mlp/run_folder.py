@@ -58,7 +58,8 @@ class RunFolder:
         """config: the whole configuration as plain values; overrides: as typed.
 
         overwrite: remove the run that is there. notes: {one of NOTES: its text}, to lie beside.
-        durable: what stands is on the disk too; False leaves that to a sync of the caller's.
+        durable: False leaves it to the caller to bring logs and checkpoint to the disk, ahead of
+        result.json.
         To enter raises UserError, before anything is written, where the folder holds a run of
         another configuration or another process owns it.
         """
@@ -259,7 +260,7 @@ class RunFolder:
         threads = self._result["config"].get("threads")
         result = self._result | {"environment": environment(threads)}
         quiet = suppress(OSError) if error else nullcontext()  # the error itself says more
-        with quiet, whole_file(self.path / "result.json", self._durable) as file:
+        with quiet, whole_file(self.path / "result.json") as file:
             file.write(json.dumps(result, indent=2).encode() + b"\n")
 
 

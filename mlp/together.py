@@ -72,11 +72,11 @@ def train_together(rows, came):
         with run.alone():
             if run.is_open:
                 run.recorder.end()
-    sync()
+    if hasattr(os, "sync"):
+        os.sync()  # their logs and checkpoints, before any result.json tells of them
     for run in runs:
         with run.alone():
             run.close()
-    sync()
 
 
 class Joined:
@@ -84,7 +84,7 @@ class Joined:
 
     def __init__(self, config, folder, overrides, notes):
         self.config, self.error, self.is_open = config, None, False
-        durable = not hasattr(os, "sync")  # else `sync` does it, once for all
+        durable = not hasattr(os, "sync")  # else that does it, once for all
         self.files = RunFolder(folder, tree_of(config), overrides, notes=notes, durable=durable)
 
     @contextmanager
@@ -137,12 +137,6 @@ def loaded(source):
     """A source's Dataset, and whether it has rare features. One stack after another needs it."""
     dataset = source.load()
     return dataset, len(rare_features(dataset)) > 0
-
-
-def sync():
-    """What was written is on the disk."""
-    if hasattr(os, "sync"):
-        os.sync()
 
 
 def start_together(configs, datasets):

@@ -247,6 +247,14 @@ def test_a_signal_saves_every_run(tmp_path, monkeypatch):
     assert_equal_bytes(some, tmp_path)
 
 
+def test_a_result_is_told_once_what_it_tells_of_is_on_the_disk(tmp_path, monkeypatch):
+    some, there = configs(SYNTH, seed=[0, 1]), []
+    monkeypatch.setattr(os, "sync", lambda: there.extend(p.name for p in tmp_path.rglob("*.*")))
+    assert together(some, tmp_path) == [None] * 2
+    assert there.count("checkpoint.npz") == there.count("steps.csv") == 2
+    assert "result.json" not in there
+
+
 def test_a_kill_at_any_moment_loses_none(tmp_path):
     common = SYNTH | {"epochs": 3, "checkpoint_every": 1}
     some = configs(common, seed=[0, 1, 2], lr=[0.1, 0.5])
