@@ -4,7 +4,6 @@ python run.py --help lists the settings. This file is what Hydra needs: folders,
 errors in one line. What a run is stands in mlp/experiment.py.
 """
 
-import functools
 import hashlib
 import itertools
 import os
@@ -13,7 +12,7 @@ import signal
 import sys
 from contextlib import suppress
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import hydra
@@ -119,7 +118,7 @@ def checked(tree, overrides):
     return made
 
 
-@functools.cache  # a sweep asks for each of its runs
+@cache  # a sweep asks for each of its runs
 def lr_of(**choices):
     return make_config(**choices).lr
 

@@ -70,7 +70,6 @@ class Local:
         self._jobs = collections.deque()
         self._idle, self._busy = [], {}  # pipe of a busy one -> (process, jobs)
         self._stopped = False
-        warm_up()
 
     def __enter__(self):
         return self
