@@ -67,7 +67,7 @@ def export(folders, to, steps=None, out=None):
     STEPS, or for a table with a row an epoch. out: a folder for TensorBoard, else a file.
     Raises UserError.
     """
-    runs, findings = read_runs(folders)
+    runs, findings, _ = read_runs(folders)
     findings += [Finding(run.name, run.problem) for run in runs if not run.counts]
     sweep = Sweep(runs, [], findings)
     write, name = WRITERS[to]

@@ -6,6 +6,7 @@ moments, which hold every x. Everything else is thinned to what a figure can sho
 
 import csv
 import io
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +61,8 @@ def read_groups(sweep, metrics, x, band, smooth, log, full=False):
 def read_group(sweep, group, runs, metrics, x, band, smooth, log, full):
     """The GroupCurves of these runs of a group. Faults of logs join the sweep's findings."""
     are_few = len(group.counted) <= FEW
-    gathered = {metric: Gathered(band, log, full, are_few) for metric in metrics}
+    divide = partial(slices, log=log)
+    gathered = {metric: Gathered(divide, quantiles_of(band), are_few, full) for metric in metrics}
     most = max(run.metrics.get("step", 0) for run in group.runs) or max(
         run.metrics.get("step", 0) for run in sweep.runs
     )
@@ -79,7 +81,8 @@ def read_group(sweep, group, runs, metrics, x, band, smooth, log, full):
                 windows.append(window)
             if odd := gathered[metric].add(run, points, y, window):
                 sweep.add_finding(run.name, f"{metric} has {odd}")
-    return GroupCurves(group, n, windows, {m: own.curves(m) for m, own in gathered.items()})
+    of = {metric: own.curves(metric, band, log) for metric, own in gathered.items()}
+    return GroupCurves(group, n, windows, of)
 
 
 def usual_window(steps):
@@ -92,29 +95,34 @@ def usual_window(steps):
 class Gathered:
     """One metric of a group, from its runs one after the other."""
 
-    def __init__(self, band, log, full, are_few):
-        self._band, self._log, self._full, self._are_few = band, log, full, are_few
+    def __init__(self, divide, quantiles=None, has_lines=True, full=False):
+        """divide: where slices of rising x begin, as `slices` tells. quantiles: the two parts of
+        the runs for a band of quantiles. has_lines: whether each run is a line. full: see
+        `read_groups`.
+        """
+        self._divide, self._quantiles = divide, quantiles
+        self._has_lines, self._full = has_lines, full
         self._n, self._moments, self._outlines, self._others = 0, RunningMoments(), [], []
         self._first, self._samples, self._raw, self._start = None, [], [], np.inf
 
     def add(self, run, x, y, window):
         """One more curve. Returns what is odd about it, or None."""
         smooth = trailing_mean(y, window)
-        line = outline(*thin(x, smooth, smooth, self._log))
+        line = outline(*thin(x, smooth, smooth, self._divide))
         if not run.counts:
             self._others.append((*line, run.status))
             return None
         if self._first is None:
             self._first = run.name, x
-            self._at = x if self._full else x[ends_of_slices(x, self._log)]
+            self._at = x if self._full else x[ends_of_slices(x, self._divide)]
             is_per_step = x[0] > 0
             skipped = max(window - 1, len(x) // 50) if is_per_step else 1
             self._start = x[min(skipped, len(x) - 1)]
         self._n += 1
         self._moments.add(x, smooth)
-        if self._are_few:
+        if self._has_lines:
             self._outlines.append(line)
-        if quantiles_of(self._band):
+        if self._quantiles:
             self._samples.append(values_at(self._at, x, smooth))
         name, grid = self._first
         is_equal = np.array_equal(x, grid)
@@ -124,29 +132,30 @@ class Gathered:
             what = f"{len(x)} points, not the {len(grid)} of {name}"
             return f"{what}; means are drawn where all have one"
 
-    def curves(self, metric):
+    def curves(self, metric, band, log):
+        """The Curves so far. band, log: as in plot_curves."""
         moments, everywhere = self._moments, self._moments.n == self._n
-        edges = self._edges(1 if metric.endswith("accuracy") else np.inf)
-        mean = band = ()
+        edges = self._edges(band, "y" in log, 1 if metric.endswith("accuracy") else np.inf)
+        mean = area = ()
         if everywhere.any():
             x, y = moments.x[everywhere], moments.mean[everywhere]
-            mean = outline(*thin(x, y, y, self._log))
+            mean = outline(*thin(x, y, y, self._divide))
         drawn = everywhere & np.isfinite(edges).all(axis=0)
         if drawn.any():
-            band = thin(moments.x[drawn], *edges[:, drawn], self._log)
+            area = thin(moments.x[drawn], *edges[:, drawn], self._divide)
         raw = tuple(np.mean(self._raw, axis=0)) if self._raw else ()
-        return Curves(moments, edges, mean, band, self._outlines, raw, self._others, self._start)
+        return Curves(moments, edges, mean, area, self._outlines, raw, self._others, self._start)
 
-    def _edges(self, greatest):
+    def _edges(self, band, is_log, greatest):
         """The band at each x of the moments. No metric has values below 0."""
         moments = self._moments
-        if self._band == "none" or self._n < 2:
+        if band == "none" or self._n < 2:
             return np.full((2, len(moments.x)), np.nan)
-        if parts := quantiles_of(self._band):
-            some = np.quantile(self._samples, parts, axis=0)  # NaN where a run has no value
+        if quantiles_of(band):
+            some = np.quantile(self._samples, self._quantiles, axis=0)  # NaN: a run has no value
             edges = [values_at(moments.x, self._at, edge) for edge in some]
         else:
-            edges = moments.band(self._band, "y" in self._log)
+            edges = moments.band(band, is_log)
         return np.clip(edges, 0, greatest)
 
 
@@ -181,29 +190,30 @@ def values_at(wanted, x, y):
 # Thinning
 
 
-def slices(x, log):
-    """Where at most COLUMNS slices of rising x begin, equally wide on the axis: indices."""
-    if len(x) <= COLUMNS:
-        return np.arange(len(x))
-    first = x[0] if x[0] > 0 or "x" not in log else x[1]
-    edges = (np.geomspace if "x" in log else np.linspace)(first, x[-1], COLUMNS, endpoint=False)
-    return np.union1d([0], np.searchsorted(x, edges))
+def slices(x, log, columns=COLUMNS):
+    """Where at most so many slices of rising x begin, equally wide on the axis: indices.
+
+    A logarithmic axis has no place for epoch 0, so the first slice begins behind it.
+    """
+    first = int("x" in log and x[0] <= 0 and len(x) > 1)
+    if len(x) - first <= columns:
+        return np.arange(first, len(x))
+    space = np.geomspace if "x" in log else np.linspace
+    edges = space(x[first], x[-1], columns, endpoint=False)
+    return np.union1d([first], np.searchsorted(x, edges).clip(min=first))
 
 
-def ends_of_slices(x, log):
-    return np.append(slices(x, log)[1:] - 1, len(x) - 1)
+def ends_of_slices(x, divide):
+    return np.append(divide(x)[1:] - 1, len(x) - 1)
 
 
-def thin(x, low, high, log):
-    """The outline of a curve or band in at most COLUMNS slices of x: least low, greatest high.
+def thin(x, low, high, divide):
+    """The outline of a curve or band in the slices of x: least low, greatest high.
 
     275,000 points would colour the same pixels, in a hundred times the time and file size. The
     outline keeps every extreme. Every n-th point would not.
     """
-    if "x" in log:  # a logarithmic axis has no place for epoch 0
-        keep = x > 0
-        x, low, high = x[keep], low[keep], high[keep]
-    starts = slices(x, log)
+    starts = divide(x)
     if len(starts) == len(x):
         return x, low, high
     return x[starts], np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)
@@ -240,7 +250,7 @@ def csv_lines(start, curves, log, full):
     moments = curves.moments
     if not len(moments.x):
         return
-    at = slice(None) if full else ends_of_slices(moments.x, log)
+    at = slice(None) if full else ends_of_slices(moments.x, partial(slices, log=log))
     x = moments.x.astype(int) if (moments.x % 1 == 0).all() else moments.x
     columns = x, moments.mean, moments.std, moments.n, *curves.edges
     start = csv_row(start).rstrip()

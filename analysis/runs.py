@@ -57,17 +57,18 @@ class Run:
             clock = "step" if metric == "loss" else "epoch"
             if clock not in logs:
                 logs[clock] = self.log(clock)
-            log = logs[clock]
-            if metric not in log:
+            if metric not in logs[clock]:
                 raise Damaged(f"{clock}s.csv has no column {metric}")
-            if x == "examples":
-                points = log["step"] * (self.batch_size or self.config["batch_size"])
-            elif x == "epoch" and clock == "step":
-                points = log["step"] / np.count_nonzero(log["epoch"] == log["epoch"][0])
-            else:
-                points = log[x]
-            curves[metric] = points, log[metric]
+            curves[metric] = self.points(logs[clock], x), logs[clock][metric]
         return curves
+
+    def points(self, log, x):
+        """Where on x, as `curves` says, the rows of one of its logs lie: (rows,) float64."""
+        if x == "examples":
+            return log["step"] * (self.batch_size or self.config["batch_size"])
+        if x == "epoch" and "loss" in log:
+            return log["step"] / np.count_nonzero(log["epoch"] == log["epoch"][0])
+        return log[x]
 
     def log(self, clock):
         """The columns of its log, {column: (rows,) float64}, as far as `curves` says.

@@ -88,6 +88,7 @@ class Sweep:
     keys: list  # the hyperparameters that tell groups apart
     findings: list
     include: tuple = ()  # statuses of runs to be shown though they do not count
+    n_coming: int = 0  # runs that its folders are still to hold
 
     @property
     def groups(self):
@@ -161,7 +162,7 @@ def read_sweep(folders, by=(), where=(), include=()):
     where: conditions such as "lr=0.01", "lr=0.1,1", "lr<50" or "lr!=1"; a run must meet all.
     include: statuses of runs to be shown though they do not count. Raises UserError.
     """
-    runs, findings = read_runs(folders)
+    runs, findings, n_coming = read_runs(folders)
     known, by, include = all_keys(runs), several(by), several(include)
     for condition in several(where):
         runs = matching(condition, runs, known)
@@ -181,14 +182,21 @@ def read_sweep(folders, by=(), where=(), include=()):
     if not any(run.counts or run.status in include for run in kept):
         raise nothing_to_show(findings)
 
-    sweep = Sweep(kept, by or differing_keys(kept), findings, tuple(include))
-    findings += missing_seeds(sweep.groups) + mixtures(sweep)
+    sweep = Sweep(kept, by or differing_keys(kept), findings, tuple(include), n_coming)
+    findings += [
+        Finding(group, f"no run with seed {', '.join(map(label, seeds))}")
+        for group, seeds in missing_seeds(sweep.groups).items()
+    ]
+    findings += mixtures(sweep)
     return sweep
 
 
 def read_runs(folders):
-    """(every Run under one folder or several, findings). Raises UserError."""
-    paths, findings = find_runs(several(folders))
+    """Every Run under one folder or several, findings, and how many runs are still to come.
+
+    Raises UserError.
+    """
+    paths, findings, n_coming = find_runs(several(folders))
     runs = []
     for name, path in tqdm(paths.items(), "reading runs", disable=None, leave=False):
         try:
@@ -197,20 +205,21 @@ def read_runs(folders):
             findings.append(Finding(name, str(damage)))
     if not runs:
         raise nothing_to_show(findings)
-    return runs, findings
+    return runs, findings, n_coming
 
 
 def find_runs(folders):
-    """({name: path} of every run under folders, findings). Raises UserError.
+    """{name: path} of every run under folders, findings, and how many runs are still to come.
 
-    A run's name is its path below the folder, or below what several folders have in common.
+    A run's name is its path below the folder, or below what several folders have in common. Raises
+    UserError.
     """
     for folder in folders:
         if not Path(folder).is_dir():
             raise UserError(f"{folder}: no such folder")
     roots = [os.path.realpath(folder) for folder in folders]
     base = os.path.commonpath(roots)
-    runs, findings, seen = {}, [], set()
+    runs, findings, seen, n_coming = {}, [], set(), 0
 
     def unreadable(error):
         findings.append(Finding(os.path.relpath(error.filename, base), error.strerror))
@@ -226,6 +235,7 @@ def find_runs(folders):
                 with suppress(OSError, ValueError):  # the sweep has just ended
                     names = json.loads(Path(path, COMING).read_text())
                     n = sum(not Path(path, run).is_dir() for run in names)
+                    n_coming += n
                     what = f"{n} of its {len(names)} runs are still to come"
                     findings += [Finding(os.path.basename(path), what)] if n else []
             if ".hydra" in subfolders or {"result.json", "steps.csv", "epochs.csv"} & set(files):
@@ -236,7 +246,7 @@ def find_runs(folders):
             subfolders[:] = sorted(folder for folder in subfolders if not folder.startswith("."))
     if not runs:
         raise UserError(f"no runs under {', '.join(map(str, folders))}")
-    return dict(sorted(runs.items())), findings
+    return dict(sorted(runs.items())), findings, n_coming
 
 
 def nothing_to_show(findings):
@@ -280,15 +290,11 @@ def differing_keys(runs):
 
 
 def missing_seeds(groups):
-    """Findings on groups without a seed that at least half of the groups have."""
+    """{name of a group: the seeds that it lacks and that at least half of the groups have}."""
     seeds = {group.name: {run.config.get("seed") for run in group.runs} for group in groups}
     times = Counter(seed for own in seeds.values() for seed in own)
     usual = {seed for seed, count in times.items() if 2 * count >= len(seeds)}
-    return [
-        Finding(group, f"no run with seed {', '.join(map(label, sorted(usual - own, key=rank)))}")
-        for group, own in seeds.items()
-        if usual - own
-    ]
+    return {name: sorted(usual - own, key=rank) for name, own in seeds.items() if usual - own}
 
 
 def mixtures(sweep):

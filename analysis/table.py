@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from . import command
@@ -185,12 +186,15 @@ def compare(groups, metric, baseline):
     A row per group, named by it: test, pairs, difference, low and high (95% t interval), p. Raises
     WrongArgument where a group has two runs of one seed.
     """
-    by_seed = {group.name: group.by_seed(metric) for group in groups}
+    by_seed = {group.name: group.by_seed(metric).dropna().to_dict() for group in groups}
     rows, base = {}, by_seed.pop(baseline.name)
     for name, own in by_seed.items():
-        pairs = pd.DataFrame({"own": own, "base": base}).dropna().to_numpy().T
-        is_paired = pairs.shape[1] > 1 or min(len(own), len(base)) < 2
-        found = paired_difference(*pairs) if is_paired else welch_difference(own, base)
+        pairs = np.array([[own[seed], base[seed]] for seed in own if seed in base]).reshape(-1, 2)
+        is_paired = len(pairs) > 1 or min(len(own), len(base)) < 2
+        if is_paired:
+            found = paired_difference(*pairs.T)
+        else:
+            found = welch_difference(list(own.values()), list(base.values()))
         rows[name] = {"test": "paired" if is_paired else "Welch", **found._asdict()}
     columns = {"n": "pairs", "mean": "difference"}
     table = pd.DataFrame.from_dict(rows, orient="index").rename(columns=columns)

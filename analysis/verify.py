@@ -80,7 +80,7 @@ def verify(folder, runs=3):
 
 def ended_runs(folder):
     """({name: path} of the runs that ended, {name: why it can't be verified} of the others)."""
-    paths, findings = find_runs([folder])
+    paths, findings, _ = find_runs([folder])
     ended, others = {}, dict(findings)
     for name, path in paths.items():
         try:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tracemalloc
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from analysis.group_curves import (
     COLUMNS,
     FEW,
     read_groups,
+    slices,
     thin,
     trailing_mean,
     usual_window,
@@ -378,7 +380,7 @@ def test_more_groups_than_colours_are_in_the_order_of_a_colour_map():
 def test_thinning_keeps_every_extreme_and_the_ends(log_x):
     x, y = np.arange(1.0, 20_001), np.random.default_rng(1).standard_normal(20_000)
     y[[777, 15_000]] = 9, -9
-    got_x, low, high = thin(x, y, y, "x" * log_x)
+    got_x, low, high = thin(x, y, y, partial(slices, log="x" * log_x))
     assert COLUMNS / 3 < len(got_x) <= COLUMNS
     assert low.min() == -9 and high.max() == 9
     starts = np.searchsorted(x, got_x)
@@ -389,7 +391,7 @@ def test_thinning_keeps_every_extreme_and_the_ends(log_x):
 
 def test_short_curves_are_drawn_point_by_point():
     x, y = np.arange(5.0), np.arange(5.0) ** 2
-    assert np.array_equal(thin(x, y, y, ""), [x, y, y])
+    assert np.array_equal(thin(x, y, y, partial(slices, log="")), [x, y, y])
 
 
 @pytest.mark.slow
