@@ -10,6 +10,7 @@ COMMANDS = {
     "curves": "draw losses and accuracies",
     "table": "tabulate and compare the groups of a sweep",
     "sensitivity": "draw a result against a hyperparameter",
+    "page": "write a sweep as one page, to look at in a browser",
     "seeds": "draw how far means of few seeds can be trusted",
     "dataset": "look at a dataset, and at what a network makes of it",
     "export": "hand runs to TensorBoard, MLflow, or as a table to anything",

@@ -1,0 +1,153 @@
+"""The curves of a page: each group's at several smoothings, with every band.
+
+They are worked out here, by what draws the figures. A browser only picks.
+"""
+
+from functools import partial
+
+import numpy as np
+from tqdm import tqdm
+
+from mlp.run_folder import Damaged
+
+from ..curves import X_LABELS
+from ..group_curves import COLUMNS, Gathered, in_words, slices, usual_window
+from ..runs import METRICS
+from ..statistics import BANDS, quantiles_of
+from ..sweep import differing_keys
+
+SMOOTHINGS = 0, 0.1, 1, 10  # times the usual window; 0 for single steps
+MANY = 200  # runs: more of them have single steps and the usual window alone
+NUMBERS = 1_000_000  # in all curves of a page, about: four bytes each, or 5.3 in base64
+FEWEST = 80  # slices of a curve, however many there are
+QUANTILES = "q90"
+
+
+def read_curves(sweep, places, arrays):
+    """What a reader can choose, and for each of the sweep's groups its curves: packed, see Reading.
+
+    places: {a run's name: its place on the page}. arrays: an Arrays. Faults of logs join the
+    sweep's findings. One group is in memory at a time.
+    """
+    groups, n_runs = sweep.groups, len(sweep.runs)
+    factors = SMOOTHINGS if n_runs <= MANY else (0, 1)
+    each = len(factors) * (20 * len(groups) + 2 * n_runs)  # numbers a slice, about
+    divide = partial(both_ways, columns=int(np.clip(NUMBERS / each, FEWEST, COLUMNS)))
+    found, windows = [], [[] for _ in factors]
+    with tqdm(total=n_runs, desc="reading logs", disable=None, leave=False) as bar:
+        for group in groups:
+            reading = Reading(sweep, group, factors, divide)
+            found.append(reading.packed(places, arrays))
+            for of_all, own in zip(windows, reading.windows, strict=True):
+                of_all += own
+            bar.update(len(group.runs))
+    smoothings = {}  # of runs that are short, several are the same
+    for place, own in enumerate(windows):
+        smoothings.setdefault(in_words(own) or "single steps", place)
+    usual = in_words(windows[factors.index(1)]) or "single steps"
+    metrics = [metric for metric in METRICS if any(metric in own["curves"] for own in found)]
+    return {"metrics": metrics, "smoothings": smoothings, "usual": smoothings[usual]}, found
+
+
+def both_ways(x, columns):
+    """Where slices begin: on a linear axis, and in a fourth of them also on a logarithmic one."""
+    if len(x) <= columns:
+        return np.arange(len(x))
+    few = columns // 4
+    return np.union1d([0], np.concatenate([slices(x, "x", few), slices(x, "", columns - few - 1)]))
+
+
+class Reading:
+    """The curves of a group, from its runs one after the other.
+
+    windows: for each smoothing, how many steps the losses of each run are averaged over.
+    """
+
+    def __init__(self, sweep, group, factors, divide):
+        self._sweep, self._factors, self._divide = sweep, factors, divide
+        # Runs that differ in the seed alone have their epochs and examples at the same steps.
+        self._xs = list(X_LABELS) if differing_keys(group.runs) else ["step"]
+        self._times = {}  # epochs and examples a step
+        self._gathered, self._runs = {}, {}  # by metric, place of the smoothing, and x
+        self.windows = [[] for _ in factors]
+        most = max(run.metrics.get("step", 0) for run in group.runs)
+        most = most or max(run.metrics.get("step", 0) for run in sweep.runs)
+        for run in group.shown(sweep.include):
+            for clock in "step", "epoch":
+                try:
+                    self._add(run, run.log(clock), most)
+                except Damaged as damage:
+                    sweep.add_finding(run.name, str(damage))
+
+    def _add(self, run, log, most):
+        metrics = [metric for metric in METRICS if metric in log]
+        for x in X_LABELS:
+            points = run.points(log, x)
+            if x in self._xs:
+                odd = [
+                    self._add_curve(run, metric, x, points, log[metric], most) for metric in metrics
+                ]
+                if x == "step" and odd[0]:
+                    self._sweep.add_finding(run.name, f"{metrics[0]} has {odd[0]}")
+            elif points[-1]:
+                self._times.setdefault(x, float(points[-1] / log["step"][-1]))
+
+    def _add_curve(self, run, metric, x, points, y, most):
+        """Returns what is odd about it, or None."""
+        windows = [1]
+        if metric == "loss":
+            usual = usual_window(max(most, len(y)))
+            windows = [max(1, int(factor * usual)) for factor in self._factors]
+        for place, window in enumerate(windows):
+            key = metric, place, x
+            gathered = self._gathered.setdefault(
+                key, Gathered(self._divide, quantiles_of(QUANTILES))
+            )
+            odd = gathered.add(run, points, y, window)
+            self._runs.setdefault(key, []).append(run)
+            if metric == "loss" and x == "step":
+                self.windows[place].append(window)
+        return odd
+
+    def packed(self, places, arrays):
+        """{times: epochs and examples a step, curves: {metric: for each smoothing {x: a curve}}}.
+
+        A curve's lines and areas are places of arrays: x, low, high.
+        """
+        curves = {}
+        for (metric, place, x), gathered in self._gathered.items():
+            of_metric = curves.setdefault(metric, [])
+            if len(of_metric) == place:
+                of_metric.append({})
+            runs = self._runs[metric, place, x]
+            of_metric[place][x] = pack(metric, gathered, runs, places, arrays)
+        return {"times": self._times, "curves": curves}
+
+
+def pack(metric, gathered, runs, places, arrays):
+    """One curve of a group as `packed` tells.
+
+    start: from this x on, the networks are in training. mean, raw: as in Curves. bands: {kind: two
+    areas, for a linear and for a logarithmic axis}. runs: [place, x, low, high] of each, those that
+    count first.
+    """
+    bands = {}
+    for band in BANDS:
+        both = [gathered.curves(metric, band, log).band for log in ("", "y")]
+        if both[0]:
+            bands[band] = [list(map(arrays.add, area)) for area in both]
+    curves = gathered.curves(metric, "none", "")
+
+    def line(x, y):  # two points at each x: low and high
+        return [arrays.add(values) for values in (x[::2], y[::2], y[1::2])]
+
+    counted = [places[run.name] for run in runs if run.counts]
+    others = [places[run.name] for run in runs if not run.counts]
+    lines = [*curves.outlines, *((x, y) for x, y, _ in curves.others)]
+    return {
+        "start": float(curves.start) if counted else None,
+        "mean": line(*curves.mean) if curves.mean else None,
+        "bands": bands,
+        "raw": list(map(arrays.add, curves.raw)) or None,
+        "runs": [[p, *line(*xy)] for p, xy in zip([*counted, *others], lines, strict=True)],
+    }
