@@ -178,7 +178,8 @@ def middle_of_windows(x, y, n):
     """(x, low, high): at the end of each window of n values, what 80% of them lie between."""
     windows = len(y) // n
     ordered = np.sort(y[: windows * n].reshape(windows, n))
-    return x[n - 1 :: n], ordered[:, n // 10], ordered[:, -1 - n // 10]
+    low, high = ordered[:, n // 10], ordered[:, -1 - n // 10]
+    return x[n - 1 :: n].copy(), low.copy(), high.copy()  # a view would keep all the rest
 
 
 def values_at(wanted, x, y):

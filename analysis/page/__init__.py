@@ -49,7 +49,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     with parser.errors_in_one_line():
         check_bokeh()
-        path = out_path(args.out or Path(args.folders[0], "sweep.html"))
+        path = out_path(args.out) if args.out else Path(args.folders[0], "sweep.html")
         if args.watch:
             watch(args, path)
         sweep = write(args, path)
@@ -68,6 +68,8 @@ def out_path(out):
     path = Path(out)
     if path.suffix not in (".html", ".htm"):
         raise WrongArgument("out", f" {path}: its ending must be .html")
+    if not path.parent.is_dir():
+        raise WrongArgument("out", f" {path}: {path.parent} is no folder")
     return path
 
 
@@ -81,13 +83,14 @@ def check_bokeh():
 
 def watch(args, path):
     """Writes the page again and again, until the sweep has ended or somebody stops it."""
-    every = f"every {args.watch} s until the sweep has ended, or until Ctrl-C"
-    print(f"writing {path} {every}", flush=True)
+    told = f"wrote {path}; again every {args.watch} s until the sweep has ended, or Ctrl-C\n"
     try:
         while True:
             try:
                 if content.has_ended(write(args, path, args.watch)):
                     return
+                print(told, end="", flush=True)
+                told = ""
             except WrongArgument:
                 raise
             except UserError as error:  # a sweep that has only just begun

@@ -127,9 +127,9 @@ class Reading:
 def pack(metric, gathered, runs, places, arrays):
     """One curve of a group as `packed` tells.
 
-    start: from this x on, the networks are in training. mean, raw: as in Curves. bands: {kind: two
-    areas, for a linear and for a logarithmic axis}. runs: [place, x, low, high] of each, those that
-    count first.
+    start: from this x on, the networks are in training. mean, raw: as in Curves. last: the mean's
+    last value. bands: {kind: two areas, for a linear and for a logarithmic axis}. runs: [place, x,
+    low, high] of each, those that count first.
     """
     bands = {}
     for band in BANDS:
@@ -137,6 +137,7 @@ def pack(metric, gathered, runs, places, arrays):
         if both[0]:
             bands[band] = [list(map(arrays.add, area)) for area in both]
     curves = gathered.curves(metric, "none", "")
+    moments = curves.moments
 
     def line(x, y):  # two points at each x: low and high
         return [arrays.add(values) for values in (x[::2], y[::2], y[1::2])]
@@ -147,6 +148,7 @@ def pack(metric, gathered, runs, places, arrays):
     return {
         "start": float(curves.start) if counted else None,
         "mean": line(*curves.mean) if curves.mean else None,
+        "last": float(moments.mean[moments.n == len(counted)][-1]) if curves.mean else None,
         "bands": bands,
         "raw": list(map(arrays.add, curves.raw)) or None,
         "runs": [[p, *line(*xy)] for p, xy in zip([*counted, *others], lines, strict=True)],

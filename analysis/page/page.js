@@ -193,8 +193,9 @@ function curveOf(group) {
 /** The points of a line [x, low, high]: one at each x, or two where low and high differ. */
 function pointsOf([x, low, high], times) {
   const xs = [], ys = [], [at, lows, highs] = [x, low, high].map(numbers);
+  const isLogX = chosen("axes").includes("x");
   for (let i = 0; i < at.length; i++) {
-    if (chosen("axes").includes("x") && at[i] <= 0) continue; // epoch 0 has no logarithm
+    if (isLogX && at[i] <= 0) continue; // epoch 0 has no logarithm
     for (const y of low === high ? [lows[i]] : [lows[i], highs[i]]) {
       xs.push(at[i] * times);
       ys.push(y);
@@ -234,7 +235,7 @@ function drawCurves() {
     }
     if (!curve.mean) return;
     const points = pointsOf(curve.mean, times), n = points.xs.length;
-    rows.means.push({ ...points, colour, ...group.look, group: group.name, of: group });
+    rows.means.push({ ...points, colour, ...group.look, group: group.name, of: group, curve });
     hold(points, start);
     const { marker } = group.look, every = Math.max(1, Math.floor(n / 8));
     for (let i = Math.floor((turn * every) / shown.length); marker && i < n; i += every) {
@@ -276,7 +277,7 @@ function describeCurves(rows, isCrowd, isCut, isLogY) {
   const select = byId("metric"), { bands, ends } = data.words, words = bands[chosen("band")];
   const isByFactor = isLogY && words.startsWith("±");
   const there = new Set(rows.runs.map((run) => run.status));
-  const lasts = rows.means.map(({ of, ys }) => `${of.values}: ${round(ys.at(-1))}`);
+  const lasts = rows.means.map(({ of, curve }) => `${of.values}: ${round(curve.last)}`);
   return [
     `${select.selectedOptions[0].text} against ${chosen("x")}` +
       (select.value === "loss" ? `, ${byId("smoothing").selectedOptions[0].text}.` : "."),
