@@ -17,6 +17,7 @@ _HOMES = {
     "plot_sensitivity": "sensitivity",
     "plot_seeds": "seeds",
     "plot_dataset": "dataset",
+    "as_html": "page",
 }
 __all__ = list(_HOMES)
 

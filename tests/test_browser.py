@@ -21,6 +21,16 @@ pytestmark = pytest.mark.browser
 LRS, SEEDS, N_STEPS = (0.1, 1.0, 3.0), range(3), 6000
 
 
+TOOLTIPS = """(function words(within) {
+    return [...within.querySelectorAll("*")].filter((element) => element.shadowRoot)
+        .map((element) => element.matches(".bk-Tooltip")
+            ? [...element.shadowRoot.children].filter((own) => own.tagName !== "STYLE")
+                .map((own) => own.textContent).join(" ")
+            : words(element.shadowRoot))
+        .join("");
+})(document)"""
+
+
 class Browser:
     """Chromium on one page. What the page's own JavaScript sees, tests see by `js`."""
 
@@ -94,15 +104,10 @@ class Browser:
         actions = ActionChains(self.driver)
         actions.w3c_actions.pointer_action.move_to_location(*map(round, place))
         actions.perform()
-        time.sleep(0.3)
-        return self.js(
-            "(function find(within) { return [...within.querySelectorAll('*')].map((element) =>"
-            "  (element.className === 'bk-Tooltip' || element.matches('.bk-Tooltip')"
-            "    ? [...element.shadowRoot.children].filter((own) => own.tagName !== 'STYLE')"
-            "      .map((own) => own.textContent).join(' ')"
-            "    : '') + (element.shadowRoot ? find(element.shadowRoot) : '')).join('')"
-            "})(document)"
-        )
+        end = time.monotonic() + 5
+        while not (words := self.js(TOOLTIPS)) and time.monotonic() < end:
+            time.sleep(0.02)
+        return words
 
     def logs(self, kind):
         return self.driver.get_log(kind)
@@ -483,7 +488,7 @@ def test_an_open_page_follows_a_sweep_and_keeps_what_its_reader_chose(browser, t
     out = tmp_path / "sweep.html"
 
     def write(every):
-        out.write_text(page.page(read_sweep(tmp_path, include=["running"]), tmp_path, every=every))
+        out.write_text(page.as_html(read_sweep(tmp_path, include=["running"]), "some", every=every))
 
     write(3600)
     browser.open(out)
@@ -508,7 +513,7 @@ def test_an_open_page_follows_a_sweep_and_keeps_what_its_reader_chose(browser, t
 def test_it_loads_itself_again_until_the_sweep_has_ended(browser, tmp_path):
     write_run(tmp_path / "now", losses_of(0, 40), "running")
     for every, is_new in (1, True), (None, False):
-        text = page.page(read_sweep(tmp_path, include=["running"]), tmp_path, every=every)
+        text = page.as_html(read_sweep(tmp_path, include=["running"]), "some", every=every)
         (tmp_path / "sweep.html").write_text(text)
         browser.open(tmp_path / "sweep.html")
         browser.js("window.mark = 1")
@@ -550,12 +555,13 @@ def test_it_fits_the_screen_in_either_theme(browser, path, width, scheme):
 
 def test_the_theme_may_change_and_paper_is_light(browser, path):
     browser.open(path)
-    inks = []
-    for how in {"scheme": "dark"}, {"scheme": "light"}, {"scheme": "dark", "media": "print"}:
+    for ink, how in {
+        "#e8e8e8": {"scheme": "dark"},
+        "#1c1c1c": {"scheme": "light"},
+        "#000": {"scheme": "dark", "media": "print"},
+    }.items():
         browser.look(**how)
-        time.sleep(0.2)
-        inks.append(browser.js("model('curves').below[0].major_label_text_color"))
-    assert inks == ["#e8e8e8", "#1c1c1c", "#000"]
+        browser.wait(f"model('curves').below[0].major_label_text_color === '{ink}'")
 
 
 def test_every_control_and_table_has_a_name(opened):

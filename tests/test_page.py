@@ -353,7 +353,7 @@ def test_memory_does_not_follow_the_number_of_runs_times_steps(tmp_path):
         folder = tmp_path / f"{n_seeds}-{n_steps}"
         sweep = read_sweep(write_sweep(folder, lrs=[0.1], n_seeds=n_seeds, n_steps=n_steps))
         tracemalloc.start()
-        page.page(sweep, folder)
+        page.as_html(sweep, "some")
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

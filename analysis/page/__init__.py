@@ -105,19 +105,19 @@ def watch(args, path):
 def write(args, path, every=None):
     """Writes the page and returns the Sweep. every: seconds until the next time, if any."""
     sweep = read_sweep(args.folders, args.by, args.where, include=MARKS)
-    text = page(sweep, args.folders, args.where, args.metric, path.parent, every)
+    title = ", ".join(Path(folder).resolve().name for folder in args.folders)
+    text = as_html(sweep, title, args.where, args.metric, path.parent, every)
     with whole_file(path, durable=False) as file:
         file.write(text.encode())
     return sweep
 
 
-def page(sweep, folders, where=(), metric=None, base=".", every=None):
-    """The page of a Sweep as HTML. Raises WrongArgument.
+def as_html(sweep, title, where=(), metric=None, base=".", every=None):
+    """The page of a Sweep. Raises WrongArgument.
 
-    folders, where: what the sweep was read from, for the head of the page. metric: as in
-    Sweep.final_metric. base: the folder where the page will lie, from where links lead to the runs.
-    every: seconds after which an open page loads itself again. Faults of the runs' logs join the
-    sweep's findings.
+    where: as in read_sweep, for the head of the page. metric: as in Sweep.final_metric. base: the
+    folder where the page will lie, from where links lead to the runs. every: seconds after which an
+    open page loads itself again. Faults of the runs' logs join the sweep's findings.
     """
     from bokeh.resources import Resources
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -173,7 +173,7 @@ def page(sweep, folders, where=(), metric=None, base=".", every=None):
         scripts=scripts,
         digests=[digest(script) for script in scripts],
         data=as_json(data),
-        title=content.title(several(folders)),
+        title=printable(title),
         counts=content.counts(sweep),
         has_ended=content.has_ended(sweep),
         every=every,

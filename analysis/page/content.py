@@ -4,7 +4,6 @@ import math
 import os
 from collections import Counter
 from datetime import datetime
-from pathlib import Path
 from urllib.parse import quote
 
 from mlp.run_folder import Damaged, read_result
@@ -27,10 +26,6 @@ def status(run):
 
 
 # The head
-
-
-def title(folders):
-    return printable(", ".join(Path(folder).resolve().name for folder in folders))
 
 
 def counts(sweep):
