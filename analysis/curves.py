@@ -281,7 +281,7 @@ class Panel:
             if not curves.mean:
                 continue
             x, y = curves.mean
-            every = max(2, len(x) // 16 * 2)  # a line has two points at every x
+            every = max(1, len(x) // 8)
             marks = {"markevery": (i * every // n, every), "zorder": 3}
             self.axes.plot(x, y, **marks | style)
             self._hold(curves, x, y)

@@ -63,9 +63,7 @@ def read_group(sweep, group, runs, metrics, x, band, smooth, log, full):
     are_few = len(group.counted) <= FEW
     divide = partial(slices, log=log)
     gathered = {metric: Gathered(divide, quantiles_of(band), are_few, full) for metric in metrics}
-    most = max(run.metrics.get("step", 0) for run in group.runs) or max(
-        run.metrics.get("step", 0) for run in sweep.runs
-    )
+    most = longest(group.runs) or longest(sweep.runs)
     windows, n = [], 0
     for run in runs:
         try:
@@ -83,6 +81,11 @@ def read_group(sweep, group, runs, metrics, x, band, smooth, log, full):
                 sweep.add_finding(run.name, f"{metric} has {odd}")
     of = {metric: own.curves(metric, band, log) for metric, own in gathered.items()}
     return GroupCurves(group, n, windows, of)
+
+
+def longest(runs):
+    """The steps of the longest run that has a result."""
+    return max(run.metrics.get("step", 0) for run in runs)
 
 
 def usual_window(steps):
@@ -108,7 +111,7 @@ class Gathered:
     def add(self, run, x, y, window):
         """One more curve. Returns what is odd about it, or None."""
         smooth = trailing_mean(y, window)
-        line = outline(*thin(x, smooth, smooth, self._divide))
+        line = extremes(x, smooth, self._divide)
         if not run.counts:
             self._others.append((*line, run.status))
             return None
@@ -139,7 +142,7 @@ class Gathered:
         mean = area = ()
         if everywhere.any():
             x, y = moments.x[everywhere], moments.mean[everywhere]
-            mean = outline(*thin(x, y, y, self._divide))
+            mean = extremes(x, y, self._divide)
         drawn = everywhere & np.isfinite(edges).all(axis=0)
         if drawn.any():
             area = thin(moments.x[drawn], *edges[:, drawn], self._divide)
@@ -208,21 +211,32 @@ def ends_of_slices(x, divide):
     return np.append(divide(x)[1:] - 1, len(x) - 1)
 
 
-def thin(x, low, high, divide):
-    """The outline of a curve or band in the slices of x: least low, greatest high.
+def extremes(x, y, divide):
+    """A curve's least and greatest point in each slice of x, and its last one: (x, y).
 
-    275,000 points would colour the same pixels, in a hundred times the time and file size. The
-    outline keeps every extreme. Every n-th point would not.
+    275,000 points would colour the same pixels, in a hundred times the time and file size. Every
+    n-th point would not.
     """
+    starts = divide(x)
+    if len(starts) == len(x):
+        return x, y
+    sizes = np.diff(starts, append=len(x))
+    of_slice = np.repeat(np.arange(len(starts)), sizes)
+    kept = [len(x) - 1]
+    for least_or_greatest in np.minimum, np.maximum:
+        found = least_or_greatest.reduceat(y, starts)
+        (at,) = np.nonzero(y[starts[0] :] == found[of_slice])
+        _, first = np.unique(of_slice[at], return_index=True)
+        kept = np.union1d(kept, starts[0] + at[first])
+    return x[kept], y[kept]
+
+
+def thin(x, low, high, divide):
+    """The outline of an area in the slices of x: (where they begin, least low, greatest high)."""
     starts = divide(x)
     if len(starts) == len(x):
         return x, low, high
     return x[starts], np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)
-
-
-def outline(x, low, high):
-    """The (x, y) of a line through low and high at every x."""
-    return np.repeat(x, 2), np.column_stack([low, high]).ravel()
 
 
 # The CSV

@@ -13,7 +13,7 @@ from scipy import stats
 
 from analysis import page
 from analysis.group_curves import trailing_mean
-from analysis.page.curves import both_ways
+from analysis.page.curves import MOST, both_ways
 from analysis.sweep import read_sweep
 from analysis.table import tabulate
 
@@ -48,6 +48,9 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
 
     def open(self, path):
+        """Opens a page as if for the first time."""
+        self.js("window.remember && removeEventListener('pagehide', remember)")
+        self.js("location.protocol === 'file:' && sessionStorage.clear()")
         self.logs("performance")
         self.driver.get(path.resolve().as_uri())
         self.wait("document.documentElement.dataset.ready")
@@ -65,7 +68,7 @@ class Browser:
     def choose(self, **values):
         """Chooses values of controls, as a person does."""
         for name, value in values.items():
-            control = self.driver.find_element("id", name.replace("_", "-"))
+            control = self.driver.find_element("id", name)
             if control.tag_name == "select":
                 options = control.find_elements("tag name", "option")
                 values = [option.get_attribute("value") for option in options]
@@ -207,7 +210,7 @@ def test_the_curves_are_those_of_numpy(opened, folder, metric, smoothing, axes):
             x, values = logs_of(folder, lr, metric)
             window = [1, 5, 50, 500][smoothing]
             values = np.array([trailing_mean(own, window) for own in values])
-            starts = x[both_ways(x, 1000)]
+            starts = x[both_ways(x, MOST)]
             starts = starts[starts > 0] if "x" in axes else starts
             if "x" in axes and metric != "loss":
                 x, values = x[1:], values[:, 1:]
@@ -233,22 +236,25 @@ def test_the_curves_are_those_of_numpy(opened, folder, metric, smoothing, axes):
 
 
 def check_line(drawn, x, starts, values, scale):
-    low, high = in_slices(x, starts, values, values)
+    """The least and the greatest of each slice are there, each where it is; and the last."""
     xs, ys = np.array(drawn["xs"]) * scale, np.array(drawn["ys"])
-    if len(starts) < len(x):
-        np.testing.assert_allclose(xs[::2], starts, rtol=1e-6)
-        np.testing.assert_allclose(xs[1::2], starts, rtol=1e-6)
-        np.testing.assert_allclose(ys[::2], low, rtol=1e-6)
-        np.testing.assert_allclose(ys[1::2], high, rtol=1e-6)
-    else:
-        np.testing.assert_allclose(xs, x, rtol=1e-6)
-        np.testing.assert_allclose(ys, values, rtol=1e-6)
+    at = np.searchsorted(x, xs - 0.5)
+    np.testing.assert_allclose(xs, x[at], rtol=1e-6)
+    np.testing.assert_allclose(ys, values[at], rtol=1e-6)
+    assert at[-1] == len(x) - 1 and (np.diff(at) > 0).all()
+    parts = np.split(np.arange(len(x)), np.searchsorted(x, starts)[1:])
+    for part, kept in zip(
+        parts, np.split(at, np.searchsorted(at, [p[0] for p in parts[1:]])), strict=True
+    ):
+        assert values[kept].min() == values[part].min()
+        assert values[kept].max() == values[part].max()
+        assert len(kept) <= 3
 
 
 def test_examples_are_steps_times_batch_size(opened):
     opened.choose(x="examples")
     for row in opened.drawn("means"):
-        assert (row["xs"][0], row["xs"][-1]) == (16, pytest.approx(16 * N_STEPS, rel=0.01))
+        assert (row["xs"][0], row["xs"][-1]) == (pytest.approx(16, abs=160), 16 * N_STEPS)
     assert "examples" in opened.js("model('curves').below[0].axis_label.text")
 
 
@@ -302,10 +308,10 @@ def test_groups_go_off_and_on_by_legend_and_by_row(opened):
 
 def test_rows_are_found_and_filtered(opened):
     visible = "bodies.filter(body => !body.hidden).length"
-    opened.choose(filter_0="0.0")  # lr=1: places are powers of ten
+    opened.choose(**{"filter-lr": "1"})
     assert opened.js(visible) == 1
     assert [row["group"] for row in opened.drawn("means")] == ["lr=1"]
-    opened.choose(filter_0="", search="LR=3.0,SEED=2")
+    opened.choose(**{"filter-lr": ""}, search="LR=3.0,SEED=2")
     assert [row["group"] for row in opened.drawn("means")] == ["lr=3"]
     opened.choose(search="nothing of the sort")
     assert opened.js(visible) == 0 and opened.drawn("means") == []
@@ -332,7 +338,7 @@ def test_rows_are_sorted_by_any_column(opened, folder):
 
 
 def test_a_baseline_is_compared_with(opened, folder):
-    opened.choose(baseline=1, final="val_loss")
+    opened.choose(baseline="lr=1", final="val_loss")
     table = tabulate(read_sweep(folder), "val_loss", "lr=1")
     for place, name in (0, "lr=0.1"), (2, "lr=3"):
         cells = opened.js(
@@ -384,7 +390,7 @@ def test_two_hyperparameters_are_a_heat_map_and_many_are_parallel(browser, tmp_p
     page.main([str(tmp_path)])
     browser.open(tmp_path / "sweep.html")
     finals = read_sweep(tmp_path).frame()
-    browser.choose(key=0, other=1)
+    browser.choose(key="lr", other="batch_size")
     means = finals.groupby(["lr", "batch_size"])["val_accuracy"].mean()
     cells = browser.drawn("cells")
     assert len(cells) == 4 and browser.drawn("groups") == []
@@ -409,30 +415,45 @@ def test_the_mouse_finds_a_single_run(opened):
     assert run["run"] in words and f"{run['ys'][last]:.4f}"[:5] in words
 
 
+FRAME = "[model('curves').x_range.start, model('curves').x_range.end]"
+
+
 def test_zoom_and_back_by_keyboard(opened):
     from selenium.webdriver import ActionChains, Keys
 
-    def frame():
-        return opened.js("[model('curves').x_range.start, model('curves').x_range.end]")
-
-    def press(tool):
+    def press(tool, key=Keys.ENTER):
         opened.driver.execute_script(
             "(function find(within) { for (const element of within.querySelectorAll('*')) {"
             f"  if (element.ariaLabel === '{tool}') {{ element.focus(); return true; }}"
             "  if (element.shadowRoot && find(element.shadowRoot)) return true;"
             "} })(byId('plot-curves'))"
         )
-        ActionChains(opened.driver).send_keys(Keys.ENTER).perform()
+        ActionChains(opened.driver).send_keys(key).perform()
 
-    whole = frame()
-    press("Zoom In")
-    near = frame()
-    assert near[1] - near[0] < whole[1] - whole[0]
-    press("Zoom In")
-    press("Undo")
-    assert frame() == near
-    press("Reset")
-    assert frame() == whole
+    for metric in "loss", "val_loss":  # back leads to what was there at first
+        opened.choose(metric=metric)
+        whole = opened.js(FRAME)
+        press("Zoom In")
+        near = opened.js(FRAME)
+        assert near[1] - near[0] < whole[1] - whole[0]
+        press("Zoom In", Keys.SPACE)
+        assert opened.js(FRAME)[1] < near[1]
+        press("Undo")
+        assert opened.js(FRAME) == near
+        press("Undo")
+        assert opened.js(FRAME) == whole
+        press("Redo")
+        press("Reset", Keys.SPACE)
+        assert opened.js(FRAME) == whole
+
+
+def test_a_zoom_stays_until_another_quantity_is_shown(opened):
+    opened.js("model('curves').x_range.setv({ start: 100, end: 200 })")
+    opened.choose(band="se", baseline="lr=1", final="val_loss", smoothing=0)
+    opened.click("#legend button", 1)
+    assert opened.js(FRAME) == [100, 200]
+    opened.choose(x="epoch")
+    assert opened.js(FRAME)[1] > N_STEPS / STEPS_PER_EPOCH
 
 
 def test_hostile_names_are_words(browser, tmp_path):
@@ -446,9 +467,8 @@ def test_hostile_names_are_words(browser, tmp_path):
     browser.open(tmp_path / "sweep.html")
     title = browser.js("document.title")
     browser.js("document.querySelectorAll('.open').forEach(button => button.click())")
-    for place in 0, 1:
-        browser.choose(key=place)
-    browser.choose(other=0, baseline=0)
+    browser.choose(key="lr")
+    browser.choose(key="optimizer", other="lr", baseline=f"lr=1,optimizer={HOSTILE[0]}")
     row = browser.drawn("runs")[0]
     browser.choose(band="none")
     assert "run" in browser.hover("curves", row["xs"][20], row["ys"][20])
@@ -483,31 +503,50 @@ def test_runs_that_do_not_count_are_shown_as_what_they_are(browser, tmp_path):
 
 
 def test_an_open_page_follows_a_sweep_and_keeps_what_its_reader_chose(browser, tmp_path):
-    write_sweep(tmp_path, [0.1, 1.0], 3, 400)
+    write_sweep(tmp_path, [0.3, 1.0], 3, 400)
     write_run(tmp_path / "now", losses_of(9, 40), "running", lr=1.0, seed=9, epochs=100)
     out = tmp_path / "sweep.html"
 
-    def write(every):
-        out.write_text(page.as_html(read_sweep(tmp_path, include=["running"]), "some", every=every))
+    def write(every=3600):
+        sweep = read_sweep(tmp_path, include=["running", "failed"])
+        out.write_text(page.as_html(sweep, "some", every=every))
 
-    write(3600)
+    write()
     browser.open(out)
-    browser.choose(metric="val_loss", band="se", baseline=1)
+    browser.choose(metric="val_loss", band="se", baseline="lr=1", **{"filter-lr": "1"})
+    browser.choose(search="seed", **{"filter-lr": ""})
     browser.click("tbody[data-group='0'] input")
     browser.click("tbody[data-group='1'] .open")
-    browser.click("#groups thead button", 0)
+    browser.click(".run summary", 1)
+    heads = browser.js("heads().map(head => head.innerText.trim())")
+    browser.click("#groups thead button", heads.index("val_loss"))
     browser.js("model('curves').x_range.setv({ start: 10, end: 50 })")
-    write_run(tmp_path / "new", losses_of(5, 400), lr=2.0, seed=0, epochs=100)
-    write(3600)
-    browser.driver.refresh()
-    browser.wait("document.documentElement.dataset.ready && data.groups.length === 3")
-    assert browser.js("[chosen('metric'), chosen('band'), chosen('baseline')]") == [
-        "val_loss", "se", "1"
-    ]  # fmt: skip
-    assert [row["group"] for row in browser.drawn("means")] == ["lr=1", "lr=2"]
-    assert browser.js("bodies.find(b => b.dataset.group === '1').rows.length") == 2
-    assert browser.js("sortable()[0].ariaSort") == "ascending"
-    assert browser.js("[model('curves').x_range.start, model('curves').x_range.end]") == [10, 50]
+    # A lower lr, another column and, later, another hyperparameter
+    write_sweep(tmp_path, [0.1], 3, 400)
+    write_run(tmp_path / "bad", [1.0] * 3, "failed", lr=0.1, seed=8, epochs=100)
+    for rounds in range(2):
+        write(3600 if rounds == 0 else None)
+        browser.driver.refresh()
+        browser.wait(
+            f"document.documentElement.dataset.ready && data.groups.length === {3 + rounds}"
+        )
+        values = browser.js("['metric', 'band', 'search'].map(chosen)")
+        assert values == ["val_loss", "se", "seed"]
+        assert browser.js("chosen('baseline')") == ("" if rounds else "lr=1")
+        shown = [row["group"].split(",")[0] for row in browser.drawn("means")]
+        assert shown == ["lr=0.1", "lr=1"] + ["lr=1"] * rounds
+        opened = browser.js("all('.run[open]').map(run => run.dataset.run)")
+        assert opened == ["lr=1.0,seed=1"]
+        sorted_by = browser.js("[sortedHead().innerText.trim(), sortedHead().ariaSort]")
+        assert sorted_by == ["val_loss", "ascending"]
+        assert browser.js("[model('curves').x_range.start, model('curves').x_range.end]") == [
+            10,
+            50,
+        ]
+        if not rounds:
+            write_run(
+                tmp_path / "another seed", losses_of(1, 400), batch_size=8, lr=1.0, epochs=100
+            )
 
 
 def test_it_loads_itself_again_until_the_sweep_has_ended(browser, tmp_path):
@@ -555,13 +594,14 @@ def test_it_fits_the_screen_in_either_theme(browser, path, width, scheme):
 
 def test_the_theme_may_change_and_paper_is_light(browser, path):
     browser.open(path)
-    for ink, how in {
-        "#e8e8e8": {"scheme": "dark"},
-        "#1c1c1c": {"scheme": "light"},
-        "#000": {"scheme": "dark", "media": "print"},
-    }.items():
-        browser.look(**how)
-        browser.wait(f"model('curves').below[0].major_label_text_color === '{ink}'")
+    ink = "model('curves').below[0].major_label_text_color"
+    for scheme, wanted in ("dark", "#e8e8e8"), ("light", "#1c1c1c"), ("dark", "#e8e8e8"):
+        browser.look(scheme=scheme)
+        browser.wait(f"{ink} === '{wanted}'")
+    for event, wanted in ("beforeprint", "#000000"), ("afterprint", "#e8e8e8"):
+        browser.js(f"window.dispatchEvent(new Event('{event}'))")
+        assert browser.js(ink) == wanted
+    assert browser.driver.execute_cdp_cmd("Page.printToPDF", {})["data"]
 
 
 def test_every_control_and_table_has_a_name(opened):
@@ -592,7 +632,7 @@ def test_by_keyboard_alone(opened):
         reached.add(opened.js(FOCUSED))
     for name in (
         "search",
-        "filter-0",
+        "filter-lr",
         "final",
         "baseline",
         "show lr=1",
@@ -620,3 +660,43 @@ def test_one_run_and_forty_groups_are_pages(browser, tmp_path):
     browser.click("#none")
     browser.click("#legend button", 3)
     assert len(browser.drawn("bands")) == 1
+
+
+def test_few_of_many_groups_are_told_apart(browser, tmp_path):
+    for name in "abcdefghij":
+        write_sweep(tmp_path / name, [0.1], 1, 40, optimizer={"name": name})
+        write_sweep(tmp_path / f"{name}2", [1.0], 1, 40, optimizer={"name": name})
+    page.main([str(tmp_path)])
+    browser.open(tmp_path / "sweep.html")
+    colours = "model('means').data.colour"
+    assert len(set(browser.js(colours))) == 5  # four best, and grey
+    browser.choose(search="optimizer=c")
+    assert len(set(browser.js(colours))) == len(browser.js(colours)) == 2
+    swatch = "getComputedStyle(bodies.find(body => !body.hidden).querySelector('.swatch')).color"
+    assert browser.js(swatch) != "rgb(191, 191, 191)"
+
+
+def test_odd_numbers_have_axes(browser, tmp_path):
+    """Equal values, epoch 0 alone, a loss of 0, nothing at all."""
+    for seed in 0, 1:
+        write_run(tmp_path / f"{seed}", np.zeros(8), seed=seed)
+    for seed, losses in enumerate([np.full(8, 0.5), np.full(3, 1e40)]):
+        status = "diverged" if seed else "finished"
+        write_run(tmp_path / f"2{seed}", losses, status, seed=seed, lr=2.0)
+    write_run(tmp_path / "3", np.full(2, 0.5), lr=3.0)
+    page.main([str(tmp_path)])
+    browser.open(tmp_path / "sweep.html")
+    for metric in "loss", "train_loss", "val_accuracy":
+        for axes in "", "x", "y", "xy":
+            for x in "epoch", "step":
+                browser.choose(metric=metric, axes=axes, x=x)
+                for plot in "curves", "against":
+                    low, high = browser.js(
+                        f"[model('{plot}').y_range.start, model('{plot}').y_range.end]"
+                    )
+                    assert low < high
+        if metric != "loss":
+            browser.choose(final=metric)
+    browser.click("#none")
+    assert "No group that is shown has it." in browser.text("curves-caption")
+    assert "No group that is shown has it." in browser.text("against-caption")

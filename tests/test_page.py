@@ -12,9 +12,9 @@ from made_up import CONFIG, error_line, write_run
 from pages import HOSTILE, data_of, losses_of, numbers, write_sweep
 
 from analysis import page
-from analysis.group_curves import COLUMNS, trailing_mean
+from analysis.group_curves import trailing_mean
 from analysis.page import arrays, content
-from analysis.page.curves import both_ways
+from analysis.page.curves import MOST, both_ways
 from analysis.statistics import holm
 from analysis.sweep import read_sweep
 from analysis.table import tabulate
@@ -85,7 +85,7 @@ def test_groups_stand_best_first_with_their_means(tmp_path):
     assert [row["name"] for row in rows] == list(table.index)
     for row, (_, wanted) in zip(rows, table.iterrows(), strict=True):
         orders = dict(zip(columns, (order for _, order in row["cells"]), strict=True))
-        assert orders["n"] == 3
+        assert orders["n"] == 3 and "left out" not in orders
         for metric in sweep.metrics:
             assert orders[metric] == wanted[f"{metric}_mean"]
     assert rows[0]["best"] == columns.index("val_accuracy")
@@ -135,30 +135,23 @@ def test_groups_with_two_runs_of_a_seed_are_not_compared(tmp_path):
 # Curves: the arrays in the page against NumPy on the raw logs
 
 
-def slices_of(x, starts):
-    """The points of x in each slice."""
-    return np.split(np.arange(len(x)), np.searchsorted(x, starts)[1:])
-
-
 @pytest.mark.parametrize("place", [0, 1, 2, 3])
 def test_means_and_runs_keep_every_extreme(tmp_path, place):
     folder = write_sweep(tmp_path, n_steps=20_000)
     data = data_of(write(folder))
     window = [1, 20, 200, 2000][place]
-    steps = np.arange(1.0, 20_001)
     for group, lr in zip(data["groups"], (0.1, 1.0), strict=True):
         curve = group["curves"]["loss"][place]["step"]
-        all_losses = [pd.read_csv(folder / f"lr={lr},seed={seed}/steps.csv") for seed in range(3)]
-        smooth = [trailing_mean(log["loss"].to_numpy(), window) for log in all_losses]
+        logs = [pd.read_csv(folder / f"lr={lr},seed={seed}/steps.csv") for seed in range(3)]
+        smooth = [trailing_mean(log["loss"].to_numpy(), window) for log in logs]
         lines = [(curve["mean"], np.mean(smooth, axis=0))]
         lines += [(run[1:], own) for run, own in zip(curve["runs"], smooth, strict=True)]
         for packed, wanted in lines:
-            x, low, high = (numbers(data, array) for array in packed)
-            assert 500 < len(x) <= COLUMNS
-            parts = slices_of(steps, x)
-            np.testing.assert_allclose(low, [wanted[part].min() for part in parts], rtol=1e-6)
-            np.testing.assert_allclose(high, [wanted[part].max() for part in parts], rtol=1e-6)
-        assert curve["last"] == pytest.approx(np.mean(smooth, axis=0)[-1], rel=1e-12)
+            x, y = (numbers(data, array) for array in packed)
+            assert 700 < len(x) <= 2 * MOST + 1
+            assert x[-1] == 20_000 and (np.diff(x) > 0).all()
+            np.testing.assert_allclose(y, wanted[x.astype(int) - 1], rtol=1e-7)
+            np.testing.assert_allclose([y.min(), y.max()], [wanted.min(), wanted.max()], rtol=1e-7)
 
 
 def test_smoothings_are_named_by_what_they_do(tmp_path):
@@ -188,9 +181,9 @@ def test_pooled_batch_sizes_are_joined_where_they_meet(tmp_path):
         write_run(tmp_path / f"{batch_size}", losses, batch_size=batch_size)
     data = data_of(write(tmp_path, "--by", "lr"))
     curve = data["groups"][0]["curves"]["loss"][0]["examples"]
-    x, low, high = (numbers(data, array) for array in curve["mean"])
+    x, y = (numbers(data, array) for array in curve["mean"])
     assert x.tolist() == [16, 32, 48, 64]
-    assert low.tolist() == high.tolist() == [16, 32, 48, 64]  # (2i * 8 + i * 16) / 2
+    assert y.tolist() == [16, 32, 48, 64]  # (2i * 8 + i * 16) / 2
 
 
 def test_runs_that_do_not_count_have_curves_too(tmp_path):
@@ -207,6 +200,20 @@ def test_runs_that_do_not_count_have_curves_too(tmp_path):
         (tmp_path / status).rmdir()
 
 
+def test_a_run_that_stops_within_the_first_epoch_does_not_stretch_the_others(tmp_path):
+    write_run(tmp_path / "a", losses_of(0, 3), "diverged")
+    write_run(tmp_path / "b", losses_of(1, 40), seed=1)
+    (group,) = data_of(write(tmp_path))["groups"]
+    assert group["times"] == {"epoch": 0.25, "examples": 16}
+
+
+def test_zero_stands_below_the_least_on_a_logarithmic_axis(tmp_path):
+    for i, lr in enumerate([0, 1e-4, 1e-2]):
+        write_run(tmp_path / f"{i}", losses_of(1, 40), lr=lr)
+    (key,) = data_of(write(tmp_path))["keys"]
+    assert key["ticks"] == [[-5, "0"], [-4, "0.0001"], [-2, "0.01"]] and key["is_numeric"]
+
+
 def test_a_sweep_of_which_no_run_has_ended_is_a_page(tmp_path):
     write_run(tmp_path / "now", losses_of(1, 8), "running")
     text = text_of(write(tmp_path))
@@ -220,6 +227,7 @@ def test_numbers_of_any_size_find_room():
     whole, huge, usual = [2.0**24 + 1, 3], [1e300, 0.1], [0.1, -1e-30]
     for values in whole, huge:
         assert numbers(data, several.add(values)).tolist() == values
+        assert numbers(data, several.add(np.repeat(values, 2)[::2])).tolist() == values
     np.testing.assert_allclose(numbers(data, several.add(usual)), usual, rtol=6e-8)
     assert several.add(whole) == 0 and len(several.texts) == 3
 

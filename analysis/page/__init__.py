@@ -25,7 +25,7 @@ from ..sweep import WrongArgument, read_sweep
 from . import content
 from .arrays import Arrays, as_json
 from .curves import read_curves
-from .looks import DASHES, ENDS, HEAT, SHAPES, looks
+from .looks import DASHES, ENDS, HEAT, SHAPES, looks, palette
 
 HERE = Path(__file__).parent
 
@@ -50,9 +50,7 @@ def main(argv=None):
     with parser.errors_in_one_line():
         check_bokeh()
         path = out_path(args.out) if args.out else Path(args.folders[0], "sweep.html")
-        if args.watch:
-            watch(args, path)
-        sweep = write(args, path)
+        sweep = watch(args, path) if args.watch else write(args, path)
         command.print_findings(sweep)
         print(f"wrote {path}")
 
@@ -82,13 +80,16 @@ def check_bokeh():
 
 
 def watch(args, path):
-    """Writes the page again and again, until the sweep has ended or somebody stops it."""
+    """Writes the page again and again, until the sweep has ended or somebody stops it.
+
+    Returns the Sweep.
+    """
     told = f"wrote {path}; again every {args.watch} s until the sweep has ended, or Ctrl-C\n"
     try:
         while True:
             try:
-                if content.has_ended(write(args, path, args.watch)):
-                    return
+                if content.has_ended(sweep := write(args, path, args.watch)):
+                    return sweep
                 print(told, end="", flush=True)
                 told = ""
             except WrongArgument:
@@ -100,11 +101,13 @@ def watch(args, path):
             time.sleep(args.watch)
     except KeyboardInterrupt:
         print("stopped; writing it for the last time", file=sys.stderr)
+        return write(args, path)
 
 
 def write(args, path, every=None):
     """Writes the page and returns the Sweep. every: seconds until the next time, if any."""
     sweep = read_sweep(args.folders, args.by, args.where, include=MARKS)
+    every = None if content.has_ended(sweep) else every
     title = ", ".join(Path(folder).resolve().name for folder in args.folders)
     text = as_html(sweep, title, args.where, args.metric, path.parent, every)
     with whole_file(path, durable=False) as file:
@@ -133,7 +136,7 @@ def as_html(sweep, title, where=(), metric=None, base=".", every=None):
     columns, rows = content.table_of_groups(sweep, metric)
     comparisons, why = content.comparisons(sweep, [row["group"] for row in rows])
     compared = {place for of_metric in comparisons.values() for place in of_metric}
-    baselines = [(row["group"], row["name"]) for row in rows if row["group"] in compared]
+    baselines = [(row["name"], row["name"]) for row in rows if row["group"] in compared]
     data = {
         "groups": [
             {
@@ -156,6 +159,7 @@ def as_html(sweep, title, where=(), metric=None, base=".", every=None):
         "words": {"bands": BANDS, "xs": X_LABELS, "ends": ENDS},
         "limits": {"few": FEW, "crowd": CROWD, "pale": PALE},
         "heat": HEAT,
+        "palette": palette(),
         "every": every,
         "plots": plots(),
         "arrays": arrays.texts,
@@ -195,7 +199,7 @@ def as_html(sweep, title, where=(), metric=None, base=".", every=None):
 
 def controls(choices, keys, metrics, metric, baselines):
     """{id: (label, [(value, text)], the value chosen at first)} of what a reader chooses."""
-    places = [(place, key["name"]) for place, key in enumerate(keys)]
+    names_of_keys = [(key["name"], key["name"]) for key in keys]
     axes = {"": "linear", "y": "y logarithmic", "x": "x logarithmic", "xy": "both logarithmic"}
     names = [(name, MINI_BATCH if name == "loss" else name) for name in choices["metrics"]]
     bands = [(name, f"{name}: {text}" if text else name) for name, text in BANDS.items()]
@@ -208,11 +212,12 @@ def controls(choices, keys, metrics, metric, baselines):
         "smoothing": ("smoothing", smoothings, choices["usual"]),
         "band": ("band", bands, "std"),
         "axes": ("axes", list(axes.items()), ""),
-        "key": ("against", places, 0),
-        "other": ("and", [("", "none"), *places], ""),
+        "key": ("across", names_of_keys, None),
+        "other": ("and up", [("", "none"), *names_of_keys], ""),
     }
-    for place, key in enumerate(keys):
-        found[f"filter-{place}"] = key["name"], [("", "all"), *key["ticks"]], ""
+    for key in keys:
+        values = [(text, text) for _, text in key["ticks"]]
+        found[f"filter-{key['name']}"] = key["name"], [("", "all"), *values], ""
     return found
 
 

@@ -15,7 +15,7 @@ class Arrays:
 
     def add(self, values):
         """The place of values (n,). They keep 24 bits, and all 53 if whole numbers need them."""
-        values = np.asarray(values, "<f8")
+        values = np.ascontiguousarray(values, "<f8")
         with np.errstate(over="ignore"):
             short = values.astype("<f4")
         is_exact = (values % 1 != 0) | (short == values)

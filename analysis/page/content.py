@@ -30,14 +30,19 @@ def status(run):
 
 def counts(sweep):
     """How many runs there are, and how many are missing: 9 runs: 8 finished, 1 failed."""
-    n, times = len(sweep.runs), Counter(map(status, sweep.runs))
-    ends = ", ".join(f"{times[word]} {word}" for word in STATUSES if times[word])
-    parts = [f"{n} run{'s' * (n != 1)}: {ends}"]
+    n = len(sweep.runs)
+    parts = [f"{n} run{'s' * (n != 1)}: {ends(sweep.runs, STATUSES)}"]
     if sweep.n_coming:
         parts.append(f"{sweep.n_coming} still to come")
     if n_missing := sum(map(len, missing_seeds(sweep.groups).values())):
         parts.append(f"{n_missing} missing, of seeds that most groups have")
     return "; ".join(parts)
+
+
+def ends(runs, words):
+    """How many of the runs ended in which way: 2 diverged, 1 failed."""
+    times = Counter(map(status, runs))
+    return ", ".join(f"{times[word]} {word}" for word in words if times[word])
 
 
 def has_ended(sweep):
@@ -86,21 +91,19 @@ def table_of_groups(sweep, metric):
     A row: the place of its group among the sweep's, name, number of runs, cells as (text, what to
     sort by), and the place of the cell that is best.
     """
-    there = set(map(status, sweep.runs))
-    words = ["n", *(word for word in STATUSES[1:] if word in there)]
+    has_left_out = not all(run.counts for run in sweep.runs)
     orders = {key: figure.values_in(sweep.groups, key) for key in sweep.keys}
     rows = []
     for place, group in enumerate(sweep.groups):
-        times = Counter(map(status, group.runs))
-        times["n"] = len(group.counted)
-        values = group.values.items()
+        values, n = group.values.items(), len(group.counted)
         cells = [(printable(label(value)), orders[key].index(value)) for key, value in values]
-        cells += [(str(times[word]), times[word]) for word in words]
+        cells += [(str(n), n)]
+        cells += [(ends(group.runs, STATUSES[1:]), len(group.runs) - n)] * has_left_out
         means = [mean_and_std(group.finals(name)) for name in sweep.metrics]
         cells += [(with_std(*both), None if math.isnan(both[0]) else both[0]) for both in means]
         row = {"group": place, "name": printable(group.name), "n_runs": len(group.runs)}
         rows.append(row | {"cells": cells, "best": None})
-    columns = [*map(printable, sweep.keys), *words, *sweep.metrics]
+    columns = [*map(printable, sweep.keys), "n", *["left out"] * has_left_out, *sweep.metrics]
     if not metric:
         return columns, rows
     table, by_name = tabulate(sweep, metric), dict(zip(names(sweep), rows, strict=True))
@@ -140,26 +143,29 @@ def comparisons(sweep, first):
 
 
 def hyperparameters(sweep):
-    """For each key its axis: every group's place on it, and the places and names of the ticks.
+    """For each key its axis: the place and name of each value, and which one every group has.
 
-    Numbers stand where they belong, on a logarithmic axis if they span a factor of ten. Words
-    stand side by side.
+    Numbers stand where they belong, on a logarithmic axis if they span a factor of ten. There, 0
+    stands one decade below the least. Words stand side by side.
     """
     axes = []
     for key in sweep.keys:
         values = figure.values_in(sweep.groups, key)
         numbers = [as_number(value) for value in values]
-        if not (is_numeric := None not in numbers):
+        above = [number for number in numbers if number]
+        if not (is_numeric := None not in numbers and all(map(math.isfinite, numbers))):
             numbers = range(len(values))
-        elif numbers[-1] >= 10 * numbers[0] > 0:
-            numbers = map(math.log10, numbers)
-        place = dict(zip(values, map(float, numbers), strict=True))
+        elif min(numbers) >= 0 and above and max(above) >= 10 * min(above):
+            numbers = [math.log10(number or min(above) / 10) for number in numbers]
         axes.append(
             {
                 "name": printable(key),
                 "is_numeric": is_numeric,
-                "ticks": [[at, printable(label(value))] for value, at in place.items()],
-                "places": [place[group.values[key]] for group in sweep.groups],
+                "ticks": [
+                    [float(number), printable(label(value))]
+                    for number, value in zip(numbers, values, strict=True)
+                ],
+                "of_groups": [values.index(group.values[key]) for group in sweep.groups],
             }
         )
     return axes

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from mlp.run_folder import Damaged
 
 from ..curves import X_LABELS
-from ..group_curves import COLUMNS, Gathered, in_words, slices, usual_window
+from ..group_curves import Gathered, in_words, longest, slices, usual_window
 from ..runs import METRICS
 from ..statistics import BANDS, quantiles_of
 from ..sweep import differing_keys
@@ -19,7 +19,7 @@ from ..sweep import differing_keys
 SMOOTHINGS = 0, 0.1, 1, 10  # times the usual window; 0 for single steps
 MANY = 200  # runs: more of them have single steps and the usual window alone
 NUMBERS = 1_000_000  # in all curves of a page, about: four bytes each, or 5.3 in base64
-FEWEST = 80  # slices of a curve, however many there are
+FEWEST, MOST = 80, 800  # slices of a curve
 QUANTILES = "q90"
 
 
@@ -31,8 +31,8 @@ def read_curves(sweep, places, arrays):
     """
     groups, n_runs = sweep.groups, len(sweep.runs)
     factors = SMOOTHINGS if n_runs <= MANY else (0, 1)
-    each = len(factors) * (20 * len(groups) + 2 * n_runs)  # numbers a slice, about
-    divide = partial(both_ways, columns=int(np.clip(NUMBERS / each, FEWEST, COLUMNS)))
+    each = len(factors) * (22 * len(groups) + 4 * n_runs)  # numbers a slice, about
+    divide = partial(both_ways, columns=int(np.clip(NUMBERS / each, FEWEST, MOST)))
     found, windows = [], [[] for _ in factors]
     with tqdm(total=n_runs, desc="reading logs", disable=None, leave=False) as bar:
         for group in groups:
@@ -70,8 +70,7 @@ class Reading:
         self._times = {}  # epochs and examples a step
         self._gathered, self._runs = {}, {}  # by metric, place of the smoothing, and x
         self.windows = [[] for _ in factors]
-        most = max(run.metrics.get("step", 0) for run in group.runs)
-        most = most or max(run.metrics.get("step", 0) for run in sweep.runs)
+        most = longest(group.runs) or longest(sweep.runs)
         for run in group.shown(sweep.include):
             for clock in "step", "epoch":
                 try:
@@ -89,8 +88,9 @@ class Reading:
                 ]
                 if x == "step" and odd[0]:
                     self._sweep.add_finding(run.name, f"{metrics[0]} has {odd[0]}")
-            elif points[-1]:
-                self._times.setdefault(x, float(points[-1] / log["step"][-1]))
+            elif log["step"][-1]:  # a run that stops within the first epoch takes it for shorter
+                times = float(points[-1] / log["step"][-1])
+                self._times[x] = min(times, self._times.get(x, times))
 
     def _add_curve(self, run, metric, x, points, y, most):
         """Returns what is odd about it, or None."""
@@ -112,7 +112,7 @@ class Reading:
     def packed(self, places, arrays):
         """{times: epochs and examples a step, curves: {metric: for each smoothing {x: a curve}}}.
 
-        A curve's lines and areas are places of arrays: x, low, high.
+        A line is the places of two arrays, x and y; an area those of three, x, low and high.
         """
         curves = {}
         for (metric, place, x), gathered in self._gathered.items():
@@ -127,29 +127,23 @@ class Reading:
 def pack(metric, gathered, runs, places, arrays):
     """One curve of a group as `packed` tells.
 
-    start: from this x on, the networks are in training. mean, raw: as in Curves. last: the mean's
-    last value. bands: {kind: two areas, for a linear and for a logarithmic axis}. runs: [place, x,
-    low, high] of each, those that count first.
+    start: from this x on, the networks are in training. mean: a line, of the runs that count.
+    bands: {kind: two areas, for a linear and for a logarithmic axis}. raw: an area, see Curves.
+    runs: [place, x, y] of each, those that count first.
     """
-    bands = {}
-    for band in BANDS:
-        both = [gathered.curves(metric, band, log).band for log in ("", "y")]
-        if both[0]:
-            bands[band] = [list(map(arrays.add, area)) for area in both]
+
+    def put(several):
+        return [arrays.add(values) for values in several] or None
+
+    both = {band: [gathered.curves(metric, band, log).band for log in ("", "y")] for band in BANDS}
     curves = gathered.curves(metric, "none", "")
-    moments = curves.moments
-
-    def line(x, y):  # two points at each x: low and high
-        return [arrays.add(values) for values in (x[::2], y[::2], y[1::2])]
-
     counted = [places[run.name] for run in runs if run.counts]
     others = [places[run.name] for run in runs if not run.counts]
     lines = [*curves.outlines, *((x, y) for x, y, _ in curves.others)]
     return {
         "start": float(curves.start) if counted else None,
-        "mean": line(*curves.mean) if curves.mean else None,
-        "last": float(moments.mean[moments.n == len(counted)][-1]) if curves.mean else None,
-        "bands": bands,
-        "raw": list(map(arrays.add, curves.raw)) or None,
-        "runs": [[p, *line(*xy)] for p, xy in zip([*counted, *others], lines, strict=True)],
+        "mean": put(curves.mean),
+        "bands": {band: [put(area) for area in areas] for band, areas in both.items() if areas[0]},
+        "raw": put(curves.raw),
+        "runs": [[place, *put(xy)] for place, xy in zip([*counted, *others], lines, strict=True)],
     }

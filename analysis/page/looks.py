@@ -40,22 +40,32 @@ ENDS = {
 
 
 def looks(sweep, metric):
-    """The look of each group: colours on a light and on a dark page, marker, dash, line width."""
+    """The look of each of the sweep's groups."""
     found = figure.looks(sweep.groups, sweep.keys, best_first=best_first(sweep, metric))
-    styles = []
-    for group in sweep.groups:
-        style = found.of(group)
-        light = to_hex(style["color"])
-        dark = ON_DARK.get(light, light)
-        if found.scale:  # the dark end of the colour map can't be seen on a dark page
+    styles = [look(found.of(group)) for group in sweep.groups]
+    if found.scale:  # the dark end of the colour map can't be seen on a dark page
+        for style, group in zip(styles, sweep.groups, strict=True):
             (value,) = figure.values_of(group, found.keys)
-            dark = to_hex(colormaps["viridis"](0.3 + 0.7 * found.scale.norm(value)))
-        styles.append(
-            {
-                "colours": [light, dark],
-                "marker": MARKERS.get(style["marker"]),
-                "dash": style.get("linestyle", "solid"),
-                "width": 1.6 * style.get("linewidth", 1.1),  # a screen is further off than paper
-            }
-        )
+            share = 0.3 + 0.7 * found.scale.norm(value)
+            style["colours"][1] = to_hex(colormaps["viridis"](share))
     return styles
+
+
+def palette():
+    """Looks for a few groups, in the order in which figures use them."""
+    return [look(style) for style in figure.group_styles(len(figure.COLOURS))]
+
+
+def look(style):
+    """A figure's style on a page: colours on light and on dark, marker, dash, width in pixels.
+
+    is_grey: it is one of many, and nothing tells it from the others.
+    """
+    light = to_hex(style["color"])
+    return {
+        "colours": [light, ON_DARK.get(light, light)],
+        "marker": MARKERS.get(style["marker"]),
+        "dash": style.get("linestyle", "solid"),
+        "width": 1.6 * style.get("linewidth", 1.1),  # a screen is further off than paper
+        "is_grey": style.get("zorder") == figure.OTHERS["zorder"],
+    }

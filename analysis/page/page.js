@@ -23,6 +23,9 @@ function numbers(place) {
 
 // Which groups are shown: those that the filters leave and nobody has switched off
 
+const keyNamed = (name) => data.keys.find((key) => key.name === name);
+const placeOf = (key, group) => key.ticks[key.of_groups[group]][0];
+const nameOf = (key, group) => key.ticks[key.of_groups[group]][1];
 const shownGroups = () =>
   bodies.filter((body) => !body.hidden && boxOf(body).checked)
     .map((body) => +body.dataset.group).sort((a, b) => a - b);
@@ -32,13 +35,34 @@ function filter() {
   for (const body of bodies) {
     const place = +body.dataset.group;
     const names = [groupOf(body).name, ...groupOf(body).runs.map((run) => data.runs[run].name)];
-    const fits = data.keys.every((key, i) =>
-      chosen(`filter-${i}`) === "" || +chosen(`filter-${i}`) === key.places[place]);
+    const fits = data.keys.every((key) =>
+      ["", nameOf(key, place)].includes(chosen(`filter-${key.name}`)));
     body.hidden = !(fits && names.join("\n").toLowerCase().includes(words));
-    const button = byId("legend")?.children[place].firstElementChild;
-    if (!button) continue;
-    button.parentElement.hidden = body.hidden;
-    button.setAttribute("aria-pressed", boxOf(body).checked);
+    const entry = byId("legend")?.children[place];
+    if (!entry) continue;
+    entry.hidden = body.hidden;
+    entry.firstElementChild.setAttribute("aria-pressed", boxOf(body).checked);
+  }
+}
+
+/** Where few groups are shown, those that were grey among many have a look of their own. */
+function dress() {
+  const shown = shownGroups().map((place) => data.groups[place]);
+  const isFew = shown.length <= data.palette.length;
+  const used = new Set(shown.map(({ look }) => look.colours[0]));
+  const free = data.palette.filter(({ colours }) => !used.has(colours[0]));
+  for (const group of data.groups) group.worn = group.look;
+  for (const group of isFew ? shown.filter(({ look }) => look.is_grey) : []) {
+    group.worn = free.shift();
+  }
+  for (const body of bodies) {
+    const { worn } = groupOf(body), entry = byId("legend")?.children[body.dataset.group];
+    for (const swatch of [body, entry].map((within) => within?.querySelector(".swatch"))) {
+      if (!swatch) continue;
+      swatch.style.color = colourOf(worn);
+      swatch.querySelector("path").setAttribute("stroke-width", worn.width);
+      swatch.querySelector("use").setAttribute("href", `#marker-${worn.marker}`);
+    }
   }
 }
 
@@ -46,7 +70,8 @@ function filter() {
 
 function compare() {
   const metric = chosen("final"), baseline = chosen("baseline");
-  const rows = data.comparisons[metric]?.[baseline];
+  const place = data.groups.findIndex(({ name }) => name === baseline);
+  const rows = data.comparisons[metric]?.[place];
   for (const cell of all(".difference")) cell.hidden = !rows;
   for (const body of bodies) {
     const texts = rows?.[body.dataset.group] ?? ["", "", "", ""];
@@ -56,13 +81,19 @@ function compare() {
     });
   }
   byId("comparison").textContent = !rows ? data.why
-    : `Differences in ${metric} from ${data.groups[baseline].name}, with a 95% Student t ` +
+    : `Differences in ${metric} from ${baseline}, with a 95% Student t ` +
       "interval; p is corrected by Holm's method.";
+  const sorted = sortedHead();
+  if (sorted?.hidden) sorted.ariaSort = "none";
+  else if (sorted) sort(sorted, sorted.ariaSort);
 }
+
+const heads = () => all("#groups th[aria-sort]");
+const sortedHead = () => heads().find((head) => head.ariaSort !== "none");
 
 function sort(head, direction) {
   const column = [...head.parentElement.children].indexOf(head);
-  for (const other of all("#groups th[aria-sort]")) other.ariaSort = "none";
+  for (const other of heads()) other.ariaSort = "none";
   head.ariaSort = direction;
   const order = (body) => {
     const text = body.rows[0].cells[column].dataset.order ?? "NaN";
@@ -101,10 +132,10 @@ function describe(run) {
   const title = [`seed=${run.seed}`, run.problem ?? run.status, ...finals].join(", ");
   const parts = {
     folder: make("a", { href: `${run.link}/` }, run.name),
-    seconds: run.seconds === null ? "" : round(run.seconds, 3),
+    took: run.seconds === null ? "" : `${round(run.seconds, 3)} s`,
     overrides: run.overrides.join(" "),
     error: run.error,
-    configuration: lines({ ...data.shared, ...run.config }).join("\n"),
+    configuration: lines({ ...run.config, ...data.shared }).join("\n"),
     environment: lines(data.environments[run.environment]).join("\n"),
   };
   const list = Object.entries(parts).filter(([, content]) => content !== "")
@@ -112,7 +143,8 @@ function describe(run) {
       make("dt", {}, name),
       make("dd", {}, typeof content === "string" ? make("pre", {}, content) : content),
     ]);
-  return make("details", { class: "run" }, make("summary", {}, title), make("dl", {}, ...list));
+  const shown = [make("summary", {}, title), make("dl", {}, ...list)];
+  return make("details", { class: "run", "data-run": run.name }, ...shown);
 }
 
 // Plots
@@ -139,44 +171,66 @@ class Span {
   }
 }
 
-/** Shows low to high on an axis, now and after a reset. */
-function show(plot, axis, low, high) {
-  plot[`${axis}_range`].setv({ start: low, end: high, reset_start: low, reset_end: high });
+/** Shows low to high on an axis: of what is there. A reader's zoom stays while that is the same. */
+function show(plot, axis, low, high, what) {
+  const range = plot[`${axis}_range`], { start, end, reset_start, reset_end, tags } = range;
+  const isZoomed = tags[0] === what && (start !== reset_start || end !== reset_end);
+  range.setv({ reset_start: low, reset_end: high, tags: [what] });
+  if (isZoomed) return;
+  range.setv({ start: low, end: high });
+  const { state } = Bokeh.index.get_one(plot); // its history begins here
+  state.clear();
+  state.initial_state.range = undefined;
 }
 
-/** Shows a span on an axis with a margin; isLog: whether the axis is logarithmic. */
-function frame(plot, axis, { low, high }, isLog, share = 0.04) {
+/** Shows a span with a margin. */
+function frame(plot, axis, { low, high }, isLog, what) {
   if (!(low <= high)) [low, high] = [1, 2]; // nothing is shown
-  const line = (axis === "x" ? plot.below : plot.left)[0];
+  if (isLog) {
+    const factor = high > low ? (high / low) ** 0.04 : 2;
+    show(plot, axis, low / factor, high * factor, `log ${what}`);
+  } else {
+    const margin = (high - low) * 0.04 || Math.abs(high) * 0.1 || 1;
+    show(plot, axis, low >= 0 ? Math.max(0, low - margin) : low - margin, high + margin, what);
+  }
+}
+
+const lineOf = (plot, axis) => (axis === "x" ? plot.below : plot.left)[0];
+
+/** Makes an axis of numbers logarithmic, or linear. */
+function scale(plot, axis, isLog) {
   const kind = isLog ? "Log" : "Linear";
   if (plot[`${axis}_scale`].type !== `${kind}Scale`) {
     plot[`${axis}_scale`] = create(`${kind}Scale`);
-    line.ticker = create(isLog ? "LogTicker" : "BasicTicker");
   }
-  if (plot.name === "curves") line.ticker.desired_num_ticks = widthOf("curves") > 400 ? 6 : 4;
-  if (isLog) {
-    const factor = (high / low) ** share || 2;
-    show(plot, axis, low / factor, high * factor);
-  } else {
-    const margin = (high - low) * share || Math.abs(high) * 0.1 || 1;
-    show(plot, axis, low >= 0 ? Math.max(0, low - margin) : low - margin, high + margin);
-  }
+  const isNarrow = axis === "x" && widthOf(plot.name) < 400;
+  lineOf(plot, axis).setv({
+    ticker: create(isLog ? "LogTicker" : "BasicTicker", { desired_num_ticks: isNarrow ? 4 : 6 }),
+    major_label_overrides: new Map(),
+  });
 }
 
-/** Names places on an axis, as many as there is room for. */
-function nameTicks(line, places, names, room) {
-  const step = Math.ceil(places.length / Math.max(2, room));
-  const kept = [...places.keys()].filter((i) => i % step === 0);
-  line.ticker = create("FixedTicker", { ticks: kept.map((i) => places[i]) });
-  line.major_label_overrides = new Map(kept.map((i) => [places[i], plain(brief(names[i]))]));
+const widthOf = (name) => byId(`plot-${name}`).clientWidth - 110; // without axis and tools
+
+/** The ticks that have room beside each other. pixels: of the axis; needs: of a tick's name. */
+function roomy(ticks, low, high, pixels, needs) {
+  const kept = [];
+  for (const tick of ticks) {
+    const [before] = kept.at(-1) ?? [-Infinity], [place, name] = tick;
+    if (((place - before) / (high - low)) * pixels >= needs(brief(name))) kept.push(tick);
+  }
+  return kept;
 }
 
-const widthOf = (name) => byId(`plot-${name}`).clientWidth - 80; // without the y axis
-
-/** For how many of these names an x axis has room. */
-function roomFor(names, plot) {
-  const letters = Math.max(...names.map((name) => brief(name).length));
-  return Math.floor(widthOf(plot) / (8 * letters + 16));
+/** Names places on an axis that shows low to high. */
+function nameTicks(plot, axis, ticks, [low, high]) {
+  const kept = axis === "x"
+    ? roomy(ticks, low, high, widthOf(plot.name), (name) => 7 * name.length + 14)
+    : roomy(ticks, low, high, plot.height - 60, () => 16);
+  lineOf(plot, axis).setv({
+    ticker: create("FixedTicker", { ticks: kept.map(([place]) => place) }),
+    major_label_overrides: new Map(kept.map(([place, name]) => [place, plain(brief(name))])),
+  });
 }
 
 // Curves
@@ -185,27 +239,19 @@ const FAINT = 0.35;
 
 function curveOf(group) {
   const of = group.curves[chosen("metric")]; // loss is the only one with several smoothings
-  const at = of?.[Math.min(chosen("smoothing"), of.length - 1)], x = chosen("x");
+  const at = of?.[Math.min(+chosen("smoothing"), of.length - 1)], x = chosen("x");
   if (!at) return null;
-  return at[x] ? { ...at[x], times: 1 } : { ...at.step, times: group.times[x] ?? NaN };
+  return at[x] ? { ...at[x], times: 1 } : { ...at.step, times: group.times[x] ?? 0 };
 }
 
-/** The points of a line [x, low, high]: one at each x, or two where low and high differ. */
-function pointsOf([x, low, high], times) {
-  const xs = [], ys = [], [at, lows, highs] = [x, low, high].map(numbers);
-  const isLogX = chosen("axes").includes("x");
-  for (let i = 0; i < at.length; i++) {
-    if (isLogX && at[i] <= 0) continue; // epoch 0 has no logarithm
-    for (const y of low === high ? [lows[i]] : [lows[i], highs[i]]) {
-      xs.push(at[i] * times);
-      ys.push(y);
-    }
-  }
-  return { xs, ys };
+function pointsOf([x, y], times) {
+  const at = [...numbers(x).keys()]; // no place for epoch 0 on a logarithmic axis
+  const kept = chosen("axes").includes("x") ? at.filter((i) => numbers(x)[i] > 0) : at;
+  return { xs: kept.map((i) => numbers(x)[i] * times), ys: kept.map((i) => numbers(y)[i]) };
 }
 
 function outlineOf([x, low, high], times) {
-  const under = pointsOf([x, low, low], times), over = pointsOf([x, high, high], times);
+  const under = pointsOf([x, low], times), over = pointsOf([x, high], times);
   return { xs: [...under.xs, ...over.xs.reverse()], ys: [...under.ys, ...over.ys.reverse()] };
 }
 
@@ -216,6 +262,7 @@ function drawCurves() {
   const isCrowd = shown.length > data.limits.crowd;
   const rows = { raw: [], bands: [], runs: [], means: [], marks: [] };
   const whole = { x: new Span(), y: new Span() }, late = { x: new Span(), y: new Span() };
+  let hasBands = false;
   const hasMean = shown.some((group) => curveOf(group).mean);
   const hold = ({ xs, ys }, start) => ys.forEach((y, i) => {
     if (isLogY && !(y > 0)) return;
@@ -226,22 +273,25 @@ function drawCurves() {
   });
   shown.forEach((group, turn) => {
     const curve = curveOf(group), { times } = curve, start = (curve.start ?? -Infinity) * times;
-    const colour = colourOf(group.look), isFew = 1 < group.n && group.n <= data.limits.few;
+    const colour = colourOf(group.worn), isFew = 1 < group.n && group.n <= data.limits.few;
     for (const [place, ...line] of curve.runs) {
       const { counts, name, status } = data.runs[place], points = pointsOf(line, times);
       const alpha = !counts ? 0.8 : isFew && !isCrowd ? FAINT : 0; // under the mouse: 1
+      if (!points.xs.length) continue;
       rows.runs.push({ ...points, colour, alpha, run: name, status, counts });
       if (counts ? alpha : !hasMean) hold(points, start);
     }
     if (!curve.mean) return;
     const points = pointsOf(curve.mean, times), n = points.xs.length;
-    rows.means.push({ ...points, colour, ...group.look, group: group.name, of: group, curve });
+    if (!n) return;
+    rows.means.push({ ...points, colour, ...group.worn, group: group.name, of: group });
     hold(points, start);
-    const { marker } = group.look, every = Math.max(1, Math.floor(n / 8));
+    const { marker } = group.worn, every = Math.max(1, Math.floor(n / 8));
     for (let i = Math.floor((turn * every) / shown.length); marker && i < n; i += every) {
       rows.marks.push({ x: points.xs[i], y: points.ys[i], colour, marker, angle: 0, size: 7 });
     }
     const edges = curve.bands[band]?.[+isLogY];
+    hasBands ||= Boolean(edges);
     if (edges && !isCrowd) {
       rows.bands.push({ ...outlineOf(edges, times), colour });
       hold(rows.bands.at(-1), start);
@@ -252,14 +302,17 @@ function drawCurves() {
   });
   const rest = late.y.high - late.y.low;
   const isCut = !isLogY && rest > 0 && whole.y.high - whole.y.low > 1.25 * rest;
-  frame(plot, "x", (isCut ? late : whole).x, isLogX);
-  frame(plot, "y", (isCut ? late : whole).y, isLogY);
+  const limits = isCut ? late : whole;
+  for (const [axis, isLog, what] of [["x", isLogX, chosen("x")], ["y", isLogY, metric]]) {
+    scale(plot, axis, isLog);
+    frame(plot, axis, limits[axis], isLog, what);
+  }
   for (const run of rows.runs.filter(({ counts }) => !counts)) rows.marks.push(endOf(run, plot));
   for (const [name, own] of Object.entries(rows)) fill(name, own);
   plot.below[0].axis_label = plain(data.words.xs[chosen("x")]);
   plot.left[0].axis_label = plain(metric === "loss" ? "mini-batch loss (nats)" : withUnit(metric));
   byId("smoothing").parentElement.hidden = metric !== "loss";
-  byId("curves-caption").textContent = describeCurves(rows, isCrowd, isCut, isLogY);
+  byId("curves-caption").textContent = describeCurves(rows, isCrowd && hasBands, isCut);
 }
 
 /** The mark where a run that does not count ends, or where it leaves the frame. */
@@ -273,25 +326,28 @@ function endOf({ xs, ys, colour, status }, { x_range, y_range }) {
 }
 
 /** What the lines and areas are, in the words of the figures; and where the lines end. */
-function describeCurves(rows, isCrowd, isCut, isLogY) {
-  const select = byId("metric"), { bands, ends } = data.words, words = bands[chosen("band")];
+function describeCurves(rows, hasNoRoom, isCut) {
+  const what = byId("metric").selectedOptions[0].text, { bands, ends } = data.words;
+  const words = bands[chosen("band")], isLogY = chosen("axes").includes("y");
   const isByFactor = isLogY && words.startsWith("±");
   const there = new Set(rows.runs.map((run) => run.status));
-  const lasts = rows.means.map(({ of, curve }) => `${of.values}: ${round(curve.last)}`);
+  const lasts = rows.means.map(({ of, ys }) => `${of.values}: ${round(ys.at(-1))}`);
+  const isSingle = rows.means.every(({ of }) => of.n < 2);
   return [
-    `${select.selectedOptions[0].text} against ${chosen("x")}` +
-      (select.value === "loss" ? `, ${byId("smoothing").selectedOptions[0].text}.` : "."),
-    rows.means.every(({ of }) => of.n < 2) ? "Each line is one run." : "Line: mean of n runs.",
+    `${what} against ${chosen("x")}` +
+      (chosen("metric") === "loss" ? `, ${byId("smoothing").selectedOptions[0].text}.` : "."),
+    !rows.runs.length && "No group that is shown has it.",
+    lasts.length && (isSingle ? "Each line is one run." : "Line: mean of n runs."),
     rows.runs.some((run) => run.alpha === FAINT) &&
       `Faint: each run, where n ≤\u00a0${data.limits.few}.`,
     rows.bands.length && `Band: ${isByFactor ? words.replace("±", "+") : words}` +
       (isByFactor ? ", and below by the same factor." : "."),
-    isCrowd && "There are too many lines for bands.",
+    hasNoRoom && "There are too many lines for bands.",
     rows.raw.length && "Pale: middle 80% of single steps.",
     isCut && "The start of training lies outside the frame.",
     ...Object.entries(ends).filter(([status]) => there.has(status))
       .map(([status, [, , sign]]) => `${sign}: ${status}.`),
-    lasts.length <= 12 ? `Last values: ${lasts.join("; ")}.` : `${lasts.length} groups.`,
+    lasts.length && lasts.length <= 7 && `Last values: ${lasts.join("; ")}.`,
   ].filter(Boolean).join(" ");
 }
 
@@ -322,17 +378,18 @@ function spanOf(values) {
 
 function drawAgainst() {
   const empty = { cells: [], words: [], trends: [], bars: [], dots: [], groups: [] };
-  const key = data.keys[chosen("key")], other = data.keys[chosen("other")];
+  const key = keyNamed(chosen("key")), other = keyNamed(chosen("other"));
   const rows = other && other !== key ? heatMap(key, other) : scatter(key);
   for (const [name, own] of Object.entries({ ...empty, ...rows })) fill(name, own);
 }
 
 function scatter(key) {
   const plot = model("against"), metric = chosen("final"), found = finals();
+  const values = spanOf(found.flatMap((own) => own.values));
   const means = spanOf(found.map(({ mean }) => mean));
-  const isLog = metric.endsWith("loss") && means.high > 20 * means.low && means.low > 0;
+  const isLog = metric.endsWith("loss") && means.high > 20 * means.low && values.low > 0;
   const rest = ({ place }) =>
-    data.keys.filter((own) => own !== key).map((own) => own.places[place]).join();
+    data.keys.filter((own) => own !== key).map((own) => own.of_groups[place]).join();
   const lines = [...new Set(found.map(rest))];
   const rows = { trends: [], bars: [], dots: [], groups: [] };
   const trends = lines.map(() => []), x = new Span(), y = new Span();
@@ -340,8 +397,8 @@ function scatter(key) {
     const { place, group, runs, values, mean } = one, line = lines.indexOf(rest(one));
     // Words leave room to stand side by side. A number has one place.
     const aside = key.is_numeric ? 0 : 0.6 * ((line + 0.5) / lines.length - 0.5);
-    const at = key.places[place] + aside, colour = colourOf(group.look);
-    const marker = group.look.marker ?? "circle";
+    const at = placeOf(key, place) + aside, colour = colourOf(group.worn);
+    const marker = group.worn.marker ?? "circle";
     rows.groups.push({ x: at, y: mean, colour, marker, group: group.name, what: inWords(values) });
     trends[line].push([at, mean]);
     x.hold(at);
@@ -356,34 +413,35 @@ function scatter(key) {
     points.sort(([a], [b]) => a - b);
     rows.trends.push({ xs: points.map(([at]) => at), ys: points.map(([, mean]) => mean) });
   }
-  frame(plot, "y", y, isLog);
-  const margin = (x.high - x.low) * 0.08 || 0.5;
-  if (found.length) show(plot, "x", x.low - margin, x.high + margin);
-  const [places, names] = [0, 1].map((i) => key.ticks.map((tick) => tick[i]));
-  nameTicks(plot.below[0], places, names, roomFor(names, "against"));
-  plot.left[0].ticker = create(isLog ? "LogTicker" : "BasicTicker");
-  plot.left[0].major_label_overrides = new Map();
+  scale(plot, "y", isLog);
+  frame(plot, "y", y, isLog, metric);
+  const margin = (x.high - x.low) * 0.08 || 0.5, [low, high] = [x.low - margin, x.high + margin];
+  if (found.length) {
+    show(plot, "x", low, high, key.name);
+    nameTicks(plot, "x", key.ticks, [low, high]);
+  }
   plot.below[0].axis_label = plain(key.name);
   plot.left[0].axis_label = plain(withUnit(metric));
   const bar = isLog ? "+ 1 sample std, and below by the same factor" : "± 1 sample std";
   byId("against-caption").textContent =
-    `${withUnit(metric)} at the end of training against ${key.name}. Mark: mean of a group. ` +
-    (rows.bars.length ? `Bar: ${bar}. Dot: a run.` : "Each mark is one run.");
+    `${withUnit(metric)} at the end of training against ${key.name}. ` + (
+      !found.length ? "No group that is shown has it."
+        : rows.bars.length ? `Mark: mean of a group. Bar: ${bar}. Dot: a run.`
+          : "Each mark is one run.");
   return rows;
 }
 
 function heatMap(key, other) {
   const plot = model("against"), cells = new Map();
-  const [across, up] = [key, other].map((own) => own.ticks.map(([place]) => place));
   for (const { place, values } of finals()) {
-    const at = [across.indexOf(key.places[place]), up.indexOf(other.places[place])];
+    const at = [key.of_groups[place], other.of_groups[place]];
     const cell = cells.get(at.join()) ?? { at, values: [], n: 0 };
     cell.values.push(...values);
     cell.n += 1;
     cells.set(at.join(), cell);
   }
   const found = [...cells.values()], colours = spanOf(found.map(({ values }) => meanOf(values)));
-  const isWide = widthOf("against") / across.length > 50 && up.length <= 20;
+  const isWide = widthOf("against") / key.ticks.length > 50 && other.ticks.length <= 20;
   const rows = { cells: [], words: [] };
   for (const { at: [x, y], values } of found) {
     const mean = meanOf(values), isPale = mean >= (colours.low + colours.high) / 2;
@@ -392,13 +450,13 @@ function heatMap(key, other) {
     if (isWide) rows.words.push({ x, y, text: round(mean), colour: isPale ? "#000" : "#fff" });
   }
   setColours("heat of cells", colours);
-  frame(plot, "y", new Span(), false); // no logarithmic axis
-  [["x", plot.below[0], key], ["y", plot.left[0], other]].forEach(([axis, line, own]) => {
-    const names = own.ticks.map(([, text]) => text);
-    show(plot, axis, -0.5, names.length - 0.5);
-    nameTicks(line, [...names.keys()], names, axis === "x" ? roomFor(names, "against") : 20);
-    line.axis_label = plain(own.name);
-  });
+  scale(plot, "y", false);
+  for (const [axis, own] of [["x", key], ["y", other]]) {
+    const edges = [-0.5, own.ticks.length - 0.5];
+    show(plot, axis, ...edges, `cells of ${own.name}`);
+    nameTicks(plot, axis, own.ticks.map(([, name], i) => [i, name]), edges);
+    lineOf(plot, axis).axis_label = plain(own.name);
+  }
   const pools = found.some(({ n }) => n > 1);
   byId("against-caption").replaceChildren(
     `${withUnit(chosen("final"))} at the end of training. Cell: mean of its runs`,
@@ -412,7 +470,7 @@ function setColours(name, { low, high }, palette = data.heat) {
 }
 
 function colourScale({ low, high }, palette) {
-  if (!(low <= high)) return [" Nothing is shown."];
+  if (!(low <= high)) return [" No group that is shown has it."];
   const stops = palette.filter((_, i) => i % 15 === 0).join();
   const gradient = `background: linear-gradient(to right, ${stops})`;
   return [` Colour: ${round(low)}`, make("span", { class: "scale", style: gradient }), round(high)];
@@ -427,23 +485,24 @@ function drawParallel() {
   for (const name of ["heat of paths", "heat of path"]) setColours(name, colours, palette);
   fill("paths", found.map(({ place, group, values, mean }) => ({
     xs: [...Array(last + 1).keys()],
-    ys: [...data.keys.map((key, i) => share(key.places[place], spans[i])), share(mean, colours)],
+    ys: [...data.keys.map((key, i) => share(placeOf(key, place), spans[i])), share(mean, colours)],
     mean, group: group.name, what: inWords(values),
   })));
   const words = data.keys.flatMap((key, x) =>
-    key.ticks.filter((_, i) => i % Math.ceil(key.ticks.length / 12) === 0)
-      .map(([place, text]) => ({ x, y: share(place, spans[x]), text: brief(text) })));
+    roomy(key.ticks.map(([place, name]) => [share(place, spans[x]), name]), 0, 1, 270, () => 14)
+      .map(([y, name]) => ({ x, y, text: brief(name) })));
   for (const value of found.length ? new Set([colours.low, colours.high]) : []) {
     words.push({ x: last, y: share(value, colours), text: round(value) });
   }
   fill("values", words.map((word) => ({ ...word, ink: style("--ink"), paper: style("--paper") })));
   const room = 70; // pixels for the words beside the last axis
-  show(plot, "x", -0.1, last + ((last + 0.1) * room) / Math.max(room, widthOf("parallel") - room));
-  show(plot, "y", -0.08, 1.08);
-  const names = [...data.keys.map((key) => key.name), metric];
-  nameTicks(plot.below[0], [...names.keys()], names, names.length);
-  const fits = roomFor(names, "parallel") >= names.length;
-  plot.below[0].major_label_orientation = fits ? "horizontal" : 0.6;
+  const end = last + ((last + 0.1) * room) / Math.max(room, widthOf("parallel") - room);
+  show(plot, "x", -0.1, end, "keys");
+  show(plot, "y", -0.08, 1.08, "values");
+  const names = [...data.keys.map((key) => key.name), metric].map((name, i) => [i, name]);
+  const fits = roomy(names, -0.1, end, widthOf("parallel"), (name) => 7 * name.length + 14);
+  nameTicks(plot, "x", names, [-0.1, fits.length < names.length ? 0 : end]);
+  plot.below[0].major_label_orientation = fits.length < names.length ? 0.6 : "horizontal";
   byId("parallel-caption").replaceChildren(
     `Line: a group, through its hyperparameters to its mean ${withUnit(metric)}.`,
     ...colourScale(colours, palette));
@@ -451,44 +510,69 @@ function drawParallel() {
 
 // Light, dark, paper
 
-const onPaper = matchMedia("print"), atNight = matchMedia("(prefers-color-scheme: dark)");
-const isDark = () => atNight.matches && !onPaper.matches;
+const root = document.documentElement, atNight = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => atNight.matches && !root.classList.contains("paper");
 const colourOf = (look) => look.colours[+isDark()];
-const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const style = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+const plotsThere = () => Object.keys(data.plots).map(model).filter(Boolean);
 
 function paint() {
   const [ink, soft, line] = ["--ink", "--soft", "--line"].map(style);
-  for (const name of Object.keys(data.plots)) {
-    const plot = model(name);
-    for (const axis of plot ? [...plot.below, ...plot.left] : []) {
+  for (const plot of plotsThere()) {
+    for (const axis of [...plot.below, ...plot.left]) {
       axis.setv({ axis_label_text_color: ink, major_label_text_color: ink,
         axis_line_color: soft, major_tick_line_color: soft });
     }
-    for (const grid of plot?.center ?? []) grid.grid_line_color = line;
+    for (const grid of plot.center) grid.grid_line_color = line;
   }
+  draw();
 }
 
-/** Plots keep their size on paper, which has room for some 660 pixels. */
-function fitPaper() {
+/** Paper is white, and has room for some 660 pixels. Plots keep their proportions there. */
+function print() {
   const { clientWidth } = document.querySelector("main");
-  document.documentElement.style.setProperty("--fit", Math.min(1, 660 / clientWidth));
+  root.style.setProperty("--fit", Math.min(1, 660 / clientWidth));
+  root.classList.add("paper");
+  paint();
+  for (const plot of plotsThere()) Bokeh.index.get_one(plot).repaint(); // at once
 }
 
-/** Names the tools for those who do not see their pictures. */
+function printed() {
+  root.classList.remove("paper");
+  paint();
+}
+
+/** Lets those use the tools of plots who do not see their pictures, or have no mouse. */
 function nameTools(within) {
   for (const element of all("*", within)) {
-    if (element.title && element.tabIndex === 0) {
-      element.setAttribute("role", "button");
-      element.setAttribute("aria-label", element.title);
-    }
+    if (element.matches(".bk-events")) element.tabIndex = -1; // the tools do all that it does
+    else if (element.title && element.tabIndex === 0) nameTool(element);
     if (element.shadowRoot) nameTools(element.shadowRoot);
   }
 }
 
-// All of it, and what is remembered when the page loads itself again
+function nameTool(element) {
+  const tell = () => {
+    const has = (word) => element.classList.contains(`bk-${word}`);
+    element.ariaDisabled = has("disabled");
+    if (has("OnOffButton")) element.ariaPressed = has("active");
+  };
+  element.setAttribute("role", "button");
+  element.ariaLabel = element.title;
+  tell();
+  new MutationObserver(tell).observe(element, { attributeFilter: ["class"] });
+  element.addEventListener("keydown", (event) => {
+    if (event.key !== " ") return;
+    event.preventDefault();
+    element.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
+  });
+}
+
+// All of it, and what is remembered when the page is loaded again
 
 function draw() {
   filter();
+  dress();
   compare();
   if (model("curves")) drawCurves();
   if (model("against")) drawAgainst();
@@ -496,42 +580,58 @@ function draw() {
 }
 
 const memory = `page of ${location.pathname}`;
-const sortable = () => all("#groups th[aria-sort]");
-const plotsThere = () => Object.keys(data.plots).map(model).filter(Boolean);
+const scroller = document.querySelector(".scroll");
+const namedBy = ({ id, className, ariaLabel, textContent }) =>
+  id || `${className} ${ariaLabel ?? textContent}`;
+const zoomOf = ({ start, end, reset_start, reset_end }) =>
+  (start === reset_start && end === reset_end ? null : { start, end });
 
+/** Groups by their runs: a new hyperparameter gives groups new names. */
 function remember() {
-  const sorted = sortable().findIndex((head) => head.ariaSort !== "none");
-  const namesOf = (some) => some.map((body) => groupOf(body).name);
+  const runsOf = (some) =>
+    some.flatMap((body) => groupOf(body).runs.map((run) => data.runs[run].name));
+  const sorted = sortedHead();
   sessionStorage.setItem(memory, JSON.stringify({
     values: all("select, #search").map(({ id, value }) => [id, value]),
-    off: namesOf(bodies.filter((body) => !boxOf(body).checked)),
-    open: namesOf(bodies.filter((body) => body.rows[1])),
-    sorted: sorted < 0 ? null : [sorted, sortable()[sorted].ariaSort],
-    zooms: plotsThere().map(({ name, x_range, y_range }) => [name, [x_range, y_range].map(
-      ({ start, end, reset_start, reset_end }) =>
-        (start === reset_start && end === reset_end ? null : { start, end }))]),
-    focus: document.activeElement.id,
+    off: runsOf(bodies.filter((body) => !boxOf(body).checked)),
+    open: runsOf(bodies.filter((body) => body.rows[1])),
+    read: all(".run[open]").map((run) => run.dataset.run),
+    notes: byId("notes")?.open,
+    sorted: sorted && [sorted.textContent, sorted.ariaSort],
+    zooms: plotsThere().map(({ name, x_range, y_range }) =>
+      [name, zoomOf(x_range), zoomOf(y_range)]),
+    focus: namedBy(document.activeElement),
+    scrolled: [scroller.scrollLeft, scroller.scrollTop, scrollX, scrollY],
   }));
 }
 
 function recall() {
-  const { values, off, open, sorted, zooms, focus } = JSON.parse(sessionStorage.getItem(memory));
+  const { values, off, open, read, notes, sorted, zooms, focus, scrolled } =
+    JSON.parse(sessionStorage.getItem(memory));
   for (const [id, value] of values) {
-    const before = byId(id)?.value;
-    if (before !== undefined) byId(id).value = value;
-    if (byId(id)?.value === "" && value !== "") byId(id).value = before; // no longer a choice
+    const control = byId(id), before = control?.value;
+    if (!control) continue;
+    control.value = value;
+    if (control.value !== value) control.value = before; // no longer a choice
   }
   for (const body of bodies) {
-    boxOf(body).checked = !off.includes(groupOf(body).name);
-    if (open.includes(groupOf(body).name)) openRuns(body, true);
+    const own = groupOf(body).runs.map((run) => data.runs[run].name);
+    const isAmong = (names) => own.some((name) => names.includes(name));
+    boxOf(body).checked = !isAmong(off);
+    if (isAmong(open)) openRuns(body, true);
   }
+  for (const run of all(".run")) run.open = read.includes(run.dataset.run);
+  if (byId("notes") && notes !== undefined) byId("notes").open = notes;
   draw();
-  if (sorted && sortable()[sorted[0]]) sort(sortable()[sorted[0]], sorted[1]);
-  for (const [name, [x, y]] of zooms) {
+  const head = sorted && heads().find(({ textContent }) => textContent === sorted[0]);
+  if (head && !head.hidden) sort(head, sorted[1]);
+  for (const [name, x, y] of zooms) {
     if (x) model(name)?.x_range.setv(x);
     if (y) model(name)?.y_range.setv(y);
   }
-  byId(focus)?.focus();
+  all("button, input, select, summary, a, .scroll").find((own) => namedBy(own) === focus)?.focus();
+  scroller.scrollTo(scrolled[0], scrolled[1]);
+  scrollTo(scrolled[2], scrolled[3]);
 }
 
 function click({ target }) {
@@ -543,9 +643,9 @@ function click({ target }) {
   } else if (button.matches(".open")) {
     openRuns(body, !body.rows[1]);
   } else {
-    for (const one of bodies) {
-      if (button.id === "all" || button.id === "none") boxOf(one).checked = button.id === "all";
-      else if (one.dataset.group === button.dataset.group) boxOf(one).checked = !boxOf(one).checked;
+    for (const one of bodies.filter(({ hidden }) => !hidden)) {
+      const box = boxOf(one), isIt = one.dataset.group === button.dataset.group;
+      box.checked = button.id ? button.id === "all" : box.checked !== isIt;
     }
     draw();
   }
@@ -562,24 +662,18 @@ async function begin() {
   }
   nameTools(document);
   paint();
-  draw();
+  if (sessionStorage.getItem(memory)) recall();
   byId("search").addEventListener("input", draw);
   document.addEventListener("change", draw);
-  addEventListener("beforeprint", fitPaper);
   document.addEventListener("click", click);
   document.addEventListener("submit", (event) => event.preventDefault());
-  for (const media of [atNight, onPaper, matchMedia("(max-width: 600px)")]) {
-    media.addEventListener("change", () => {
-      paint();
-      draw();
-    });
-  }
-  if (data.every) {
-    if (sessionStorage.getItem(memory)) recall();
-    addEventListener("pagehide", remember);
-    setTimeout(() => location.reload(), 1000 * data.every);
-  }
-  document.documentElement.dataset.ready = "yes";
+  atNight.addEventListener("change", paint);
+  matchMedia("(max-width: 600px)").addEventListener("change", draw);
+  addEventListener("beforeprint", print);
+  addEventListener("afterprint", printed);
+  addEventListener("pagehide", remember);
+  if (data.every) setTimeout(() => location.reload(), 1000 * data.every);
+  root.dataset.ready = "yes";
 }
 
 begin();

@@ -2,6 +2,7 @@
 
 from bokeh.embed import json_item
 from bokeh.models import (
+    BasicTickFormatter,
     ColumnDataSource,
     FixedTicker,
     HoverTool,
@@ -28,12 +29,13 @@ def empty(name, height):
         sizing_mode="stretch_width",
         tools=TOOLS,
         active_drag="box_zoom",
-        toolbar_location="above",
+        toolbar_location="right",  # there is always room below each other
         x_range=Range1d(0, 1),
         y_range=Range1d(0, 1),
     )
     plot.toolbar.logo = None
     plot.min_border_right = 20
+    plot.yaxis.formatter = BasicTickFormatter(power_limit_high=6, power_limit_low=-4)
     plot.background_fill_color = plot.border_fill_color = plot.outline_line_color = None
     plot.axis.minor_tick_line_color = None
     plot.axis.axis_label_text_font_style = "normal"
