@@ -232,8 +232,11 @@ def extremes(x, y, divide):
 
 
 def thin(x, low, high, divide):
-    """The outline of an area in the slices of x: (where they begin, least low, greatest high)."""
-    starts = divide(x)
+    """The outline of an area: (x, low, high), the extremes of each slice where it begins.
+
+    The last x is a slice of its own, so that the area ends where it does.
+    """
+    starts = np.union1d(divide(x), [len(x) - 1])
     if len(starts) == len(x):
         return x, low, high
     return x[starts], np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)

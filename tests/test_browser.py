@@ -224,7 +224,7 @@ def test_the_curves_are_those_of_numpy(opened, folder, metric, smoothing, axes):
             low, high = edges_of(band, values, "y" in axes)
             greatest = 1 if metric.endswith("accuracy") else np.inf
             low, high = np.clip([low, high], 0, greatest)
-            at = starts
+            at = np.union1d(starts, x[-1:])
             if band == "q90" and len(starts) < len(x):
                 keep = np.append(np.searchsorted(x, starts)[1:] - 1, len(x) - 1)
                 x, low, high, at = x[keep], low[keep], high[keep], x[keep]

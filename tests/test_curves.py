@@ -381,7 +381,7 @@ def test_thinning_keeps_every_extreme_and_the_ends(log_x):
     x, y = np.arange(1.0, 20_001), np.random.default_rng(1).standard_normal(20_000)
     y[[777, 15_000]] = 9, -9
     got_x, low, high = thin(x, y, y, partial(slices, log="x" * log_x))
-    assert COLUMNS / 3 < len(got_x) <= COLUMNS
+    assert COLUMNS / 3 < len(got_x) <= COLUMNS + 1 and got_x[-1] == x[-1]
     assert low.min() == -9 and high.max() == 9
     starts = np.searchsorted(x, got_x)
     assert starts[0] == 0

@@ -50,11 +50,14 @@ def read_curves(sweep, places, arrays):
 
 
 def both_ways(x, columns):
-    """Where slices begin: on a linear axis, and in a fourth of them also on a logarithmic one."""
+    """Where slices begin: equally wide, but at first no wider than on a logarithmic axis."""
     if len(x) <= columns:
         return np.arange(len(x))
     few = columns // 4
-    return np.union1d([0], np.concatenate([slices(x, "x", few), slices(x, "", columns - few - 1)]))
+    equal, growing = slices(x, "", columns - few), slices(x, "x", few)
+    first = max(x[0], x[1] - x[0])
+    meet = (x[-1] - x[0]) / len(equal) / ((x[-1] / first) ** (1 / few) - 1)
+    return np.union1d([0], np.concatenate([growing[x[growing] < meet], equal[x[equal] >= meet]]))
 
 
 class Reading:
