@@ -15,7 +15,7 @@ python -m analysis.dataset synth --run $made/synth --out $made/synth.png
 python -m analysis.page outputs/mnist-lr # pictures by Chromium (apt install chromium)
 look() { chromium --headless --no-sandbox --hide-scrollbars --virtual-time-budget=4000 "$@" "file://$PWD/outputs/mnist-lr/sweep.html"; }
 look --window-size=1366,1130 --screenshot=$made/page.png
-look --window-size=390,1130 --force-dark-mode --screenshot=$made/page-phone.png
+look --window-size=390,1440 --force-dark-mode --screenshot=$made/page-phone.png
 python -m benchmarks.step --threads 1 --out $made
 python -m benchmarks.stack --table --out $made
 cp $made/*.png docs/
