@@ -117,8 +117,9 @@ def test_a_kill_at_200_random_moments(whole, tmp_path):
     began = time.perf_counter()
     run(config, tmp_path / "timed", notes=NOTES_OF(config))
     lasts = time.perf_counter() - began
-    moments, killed = random.Random(0), 0
-    for n in range(200):
+    moments, killed, n = random.Random(0), 0, 0
+    while killed < 200:  # some have ended before
+        n += 1
         folder = tmp_path / str(n)
         for _ in range(2):  # the one that goes on is killed too
             pid = forked(run, config, folder, (), lambda line: None, False, NOTES_OF(config))
@@ -128,8 +129,7 @@ def test_a_kill_at_200_random_moments(whole, tmp_path):
         if folder.exists():
             assert_readable(folder)
         assert_goes_on(whole, folder)
-    assert killed > 200, killed
-    print(f"{killed} kills")
+    print(f"{killed} kills of {n} runs")
 
 
 class Faulty:

@@ -3,6 +3,7 @@
 import builtins
 import tracemalloc
 from html.parser import HTMLParser
+from itertools import product
 from urllib.parse import unquote
 
 import numpy as np
@@ -135,12 +136,11 @@ def test_groups_with_two_runs_of_a_seed_are_not_compared(tmp_path):
 # Curves: the arrays in the page against NumPy on the raw logs
 
 
-@pytest.mark.parametrize("place", [0, 1, 2, 3])
-def test_means_and_runs_keep_every_extreme(tmp_path, place):
+def test_means_and_runs_keep_every_extreme(tmp_path):
     folder = write_sweep(tmp_path, n_steps=20_000)
     data = data_of(write(folder))
-    window = [1, 20, 200, 2000][place]
-    for group, lr in zip(data["groups"], (0.1, 1.0), strict=True):
+    lrs, windows = zip(data["groups"], (0.1, 1.0), strict=True), enumerate([1, 20, 200, 2000])
+    for (group, lr), (place, window) in product(lrs, windows):
         curve = group["curves"]["loss"][place]["step"]
         logs = [pd.read_csv(folder / f"lr={lr},seed={seed}/steps.csv") for seed in range(3)]
         smooth = [trailing_mean(log["loss"].to_numpy(), window) for log in logs]

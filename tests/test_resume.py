@@ -424,6 +424,7 @@ def test_switches_of_sweeps_are_refused_in_a_single_run(name, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_named_is_a_run_to_go_on_with(tmp_path):
     small = ["dataset.num_train=500", "dataset.num_val=100", "epochs=1", "hydra.run.dir=here"]
     first = Command(tmp_path, *small).finish()

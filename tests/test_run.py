@@ -299,6 +299,7 @@ def test_help_tells_the_keys(tmp_path):
 # Sweeps
 
 
+@pytest.mark.slow
 def test_a_sweep_gives_each_run_the_same_folder_in_whatever_order_it_is_asked_for(tmp_path):
     asked = ["-m", *SMALL, "name=some", "launcher=serial"]
     one = run(tmp_path, *asked, "lr=0.1,0.01", "seed=0,1")
@@ -458,6 +459,7 @@ def test_a_file_of_ones_own_that_begins_or_reads_wrongly(tmp_path, text, line):
         assert_refused(one, line)
 
 
+@pytest.mark.slow
 def test_an_experiments_own_optimizer_keeps_its_lr(tmp_path):
     path = tmp_path / "conf/experiment/mine.yaml"
     path.parent.mkdir(parents=True)

@@ -302,6 +302,7 @@ def test_serial_survives_what_raises_and_what_exits(toy):
     assert one.last == "sweep: 1 finished, 2 failed"
 
 
+@pytest.mark.slow
 def test_fail_fast_stops_after_the_first_failure(toy):
     one = toy("does=raise", "seed=range(5)", "fail_fast=true")
     assert one.code == 1
@@ -324,6 +325,7 @@ def test_the_same_command_runs_what_is_not_done(toy):
     assert larger.last == "sweep: 2 finished, 4 skipped"
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_after_ctrl_c(started, toy, tmp_path):
     one = started("does=wait", "seed=range(4)", "hydra.launcher.workers=2")
     wait_for(has_begun(tmp_path, 2))
@@ -348,6 +350,7 @@ def test_other_ways_to_ask_a_sweep_to_stop(started, tmp_path, name):
     assert one.last == "sweep: 1 interrupted, 2 not started"
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_any_run_has_begun_is_quiet(started):
     one = started("does=wait", "seed=range(4)", "hydra.launcher.workers=2")
     assert one.process.stdout.readline().startswith("sweep of 4")
@@ -439,6 +442,7 @@ def test_runs_that_would_share_a_folder_are_refused_and_repeated_ones_run_once(t
     assert toy("seed=1,1,0").last == "sweep: 2 finished"
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_owns_is_left_to_it(toy, tmp_path):
     fcntl = pytest.importorskip("fcntl")
     folder = tmp_path / "out/toy/seed=0"
@@ -457,6 +461,7 @@ def test_a_place_that_cannot_be_written_to_is_said_once(toy, tmp_path):
     assert toy("seed=0,1").err == f"toy: can't make out/toy: Not a directory: {tmp_path}/out/toy\n"
 
 
+@pytest.mark.slow
 def test_switches_hold_for_a_whole_sweep(toy):
     one = toy("fail_fast=true,false")
     assert one.err == "toy: fail_fast holds for a whole sweep: give it one value\n"
@@ -781,6 +786,7 @@ def test_what_hydra_can_say_in_a_sweep_is_understood(tmp_path):
     assert {path.split("/")[1] for path in found} == {"adam", "muon", "sgd"}
 
 
+@pytest.mark.slow
 def test_another_config_name_is_the_one_that_is_checked(tmp_path):
     text = (ROOT / "conf/config.yaml").read_text()
     (tmp_path / "conf").mkdir()

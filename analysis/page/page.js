@@ -176,7 +176,7 @@ function show(plot, axis, low, high, what) {
   const range = plot[`${axis}_range`], { start, end, reset_start, reset_end, tags } = range;
   const isZoomed = tags[0] === what && (start !== reset_start || end !== reset_end);
   range.setv({ reset_start: low, reset_end: high, tags: [what] });
-  if (isZoomed) return;
+  if (isZoomed || (start === low && end === high)) return;
   range.setv({ start: low, end: high });
   const { state } = Bokeh.index.get_one(plot); // its history begins here
   state.clear();
@@ -529,7 +529,7 @@ function paint() {
 }
 
 /** Paper is white, and has room for some 660 pixels. Plots keep their proportions there. */
-function print() {
+function toPaper() {
   const { clientWidth } = document.querySelector("main");
   root.style.setProperty("--fit", Math.min(1, 660 / clientWidth));
   root.classList.add("paper");
@@ -537,7 +537,7 @@ function print() {
   for (const plot of plotsThere()) Bokeh.index.get_one(plot).repaint(); // at once
 }
 
-function printed() {
+function fromPaper() {
   root.classList.remove("paper");
   paint();
 }
@@ -669,8 +669,8 @@ async function begin() {
   document.addEventListener("submit", (event) => event.preventDefault());
   atNight.addEventListener("change", paint);
   matchMedia("(max-width: 600px)").addEventListener("change", draw);
-  addEventListener("beforeprint", print);
-  addEventListener("afterprint", printed);
+  addEventListener("beforeprint", toPaper);
+  addEventListener("afterprint", fromPaper);
   addEventListener("pagehide", remember);
   if (data.every) setTimeout(() => location.reload(), 1000 * data.every);
   root.dataset.ready = "yes";
