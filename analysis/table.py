@@ -116,7 +116,7 @@ def tabulate(sweep, metric=None, baseline=()):
     for groups, base in zip(parts, baselines, strict=True):
         table = summarise(groups, sweep.metrics, metric)
         if base:
-            table = table.join(compare(groups, metric, base))
+            table = table.join(compare(by_name_and_seed(groups, metric), base.name))
         order = table[f"{metric}_mean"].sort_values(
             ascending=metric.endswith("loss"), kind="stable", na_position="last"
         )
@@ -180,15 +180,21 @@ def find_baselines(sweep, texts):
     return [groups[0] if groups else None for groups in found]
 
 
-def compare(groups, metric, baseline):
-    """Differences in metric from a group, by paired t tests on shared seeds, or else by Welch's.
+def by_name_and_seed(groups, metric):
+    """{name: {seed: final metric}} of groups. Raises WrongArgument where one has a seed twice."""
+    return {group.name: group.by_seed(metric).dropna().to_dict() for group in groups}
 
-    A row per group, named by it: test, pairs, difference, low and high (95% t interval), p. Raises
-    WrongArgument where a group has two runs of one seed.
+
+def compare(finals, baseline):
+    """Differences from a group, by paired t tests on shared seeds, or else by Welch's.
+
+    finals: as by_name_and_seed gives them. baseline: the group's name. A row per other group, named
+    by it: test, pairs, difference, low and high (95% t interval), p.
     """
-    by_seed = {group.name: group.by_seed(metric).dropna().to_dict() for group in groups}
-    rows, base = {}, by_seed.pop(baseline.name)
-    for name, own in by_seed.items():
+    rows, base = {}, finals[baseline]
+    for name, own in finals.items():
+        if name == baseline:
+            continue
         pairs = np.array([[own[seed], base[seed]] for seed in own if seed in base]).reshape(-1, 2)
         is_paired = len(pairs) > 1 or min(len(own), len(base)) < 2
         if is_paired:

@@ -4,6 +4,7 @@ import math
 import os
 from collections import Counter
 from datetime import datetime
+from itertools import product
 from urllib.parse import quote
 
 from mlp.run_folder import Damaged, read_result
@@ -14,7 +15,7 @@ from ..runs import code_version, flatten, label, printable
 from ..sensitivity import as_number
 from ..statistics import holm, mean_and_std, with_std
 from ..sweep import WrongArgument, missing_seeds, rank
-from ..table import by_dataset, compare, comparison, tabulate
+from ..table import by_dataset, by_name_and_seed, compare, comparison, tabulate
 
 COMPARISONS = 10_000  # differences that a page has room for
 STATUSES = ["finished", *MARKS, "unusable"]
@@ -125,19 +126,19 @@ def comparisons(sweep, first):
     places = {name: place for place, name in enumerate(names(sweep))}
     first = set(first[: max(1, COMPARISONS // max(1, len(places) * len(sweep.metrics)))])
     found = {metric: {} for metric in sweep.metrics}
-    for metric, of in found.items():
-        for part in by_dataset(sweep):
-            for baseline in part if len(part) > 1 else ():
-                if (place := places[baseline.name]) not in first:
-                    continue
-                try:
-                    table = compare(part, metric, baseline)
-                except WrongArgument as reason:
-                    return {}, f"Groups are not compared{printable(reason.text)}."
+    parts = [part for part in by_dataset(sweep) if len(part) > 1]
+    for metric, part in product(sweep.metrics, parts):
+        try:
+            finals = by_name_and_seed(part, metric)
+        except WrongArgument as reason:
+            return {}, f"Groups are not compared{printable(reason.text)}."
+        for baseline in finals:
+            if (place := places[baseline]) in first:
+                table = compare(finals, baseline)
                 table["p_holm"] = holm(table["p"])
-                of[place] = [[""] * 4 for _ in places]
+                found[metric][place] = of = [[""] * 4 for _ in places]
                 for name, row in table.iterrows():
-                    of[place][places[name]] = comparison(row)
+                    of[places[name]] = comparison(row)
     has_all = len(first) == len(places)
     return found, "" if has_all else f"The best {len(first)} groups can be compared with."
 
