@@ -311,7 +311,11 @@ def test_rows_are_found_and_filtered(opened):
     opened.choose(**{"filter-lr": "1"})
     assert opened.js(visible) == 1
     assert [row["group"] for row in opened.drawn("means")] == ["lr=1"]
-    opened.choose(**{"filter-lr": ""}, search="LR=3.0,SEED=2")
+    opened.click("#none")  # of those that can be seen
+    opened.choose(**{"filter-lr": ""})
+    assert [row["group"] for row in opened.drawn("means")] == ["lr=0.1", "lr=3"]
+    opened.click("#all")
+    opened.choose(search="LR=3.0,SEED=2")
     assert [row["group"] for row in opened.drawn("means")] == ["lr=3"]
     opened.choose(search="nothing of the sort")
     assert opened.js(visible) == 0 and opened.drawn("means") == []
@@ -350,8 +354,16 @@ def test_a_baseline_is_compared_with(opened, folder):
         assert float(cells[0][1]) == pytest.approx(table["difference"][name], abs=width / 20)
         assert cells[3][1] == "paired, 3"
     assert "Differences in val_loss from lr=1" in opened.text("comparison")
+    head = opened.js("heads().findIndex(head => head.innerText.trim() === 'difference')")
+    opened.click("#groups thead button", head)
+    for baseline in "lr=3", "lr=0.1":  # rows stay in the order that the head tells
+        opened.choose(baseline=baseline)
+        differences = tabulate(read_sweep(folder), "val_loss", baseline)["difference"].dropna()
+        names = opened.js("all('#groups tbody').map(body => groupOf(body).name)")
+        assert names == [*differences.sort_values().index, baseline]
     opened.choose(baseline="")
     assert opened.js("document.querySelector('td.difference').hidden")
+    assert opened.js("sortedHead() === undefined")
 
 
 def test_a_group_opens_to_its_runs_and_a_run_to_all_about_it(opened):
@@ -672,6 +684,7 @@ def test_few_of_many_groups_are_told_apart(browser, tmp_path):
     assert len(set(browser.js(colours))) == 5  # four best, and grey
     browser.choose(search="optimizer=c")
     assert len(set(browser.js(colours))) == len(browser.js(colours)) == 2
+    assert "#bfbfbf" not in browser.js(colours)
     swatch = "getComputedStyle(bodies.find(body => !body.hidden).querySelector('.swatch')).color"
     assert browser.js(swatch) != "rgb(191, 191, 191)"
 

@@ -201,6 +201,18 @@ def test_runs_that_do_not_count_have_curves_too(tmp_path):
         (tmp_path / status).rmdir()
 
 
+def test_a_run_that_never_began_has_one_note(tmp_path):
+    write_sweep(tmp_path, lrs=[0.1], n_steps=8)
+    lost = write_run(tmp_path / "lost", [1.0], "failed", seed=2, lr=0.1, error="no data")
+    torn = tmp_path / "lr=0.1,seed=1"
+    for path in lost / "steps.csv", lost / "epochs.csv", torn / "steps.csv":
+        path.unlink()
+    sweep = read_sweep(tmp_path, include=["failed"])
+    page.as_html(sweep, "some")
+    told = [what for run, what in sweep.findings if run in ("lost", torn.name)]
+    assert told == ["failed: no data", "steps.csv is missing"]
+
+
 def test_a_run_that_stops_within_the_first_epoch_does_not_stretch_the_others(tmp_path):
     write_run(tmp_path / "a", losses_of(0, 3), "diverged")
     write_run(tmp_path / "b", losses_of(1, 40), seed=1)
