@@ -481,6 +481,8 @@ def test_hostile_names_are_words(browser, tmp_path):
     browser.js("document.querySelectorAll('.open').forEach(button => button.click())")
     browser.choose(key="lr")
     browser.choose(key="optimizer", other="lr", baseline=f"lr=1,optimizer={HOSTILE[0]}")
+    kinds = "[...model('against').below[0].major_label_overrides.values()].map(one => one.type)"
+    assert set(browser.js(kinds)) == {"PlainText"}
     row = browser.drawn("runs")[0]
     browser.choose(band="none")
     assert "run" in browser.hover("curves", row["xs"][20], row["ys"][20])
@@ -510,6 +512,8 @@ def test_runs_that_do_not_count_are_shown_as_what_they_are(browser, tmp_path):
     ]:
         assert f": {status}." in caption and (mark, 11) in marks
         assert f"1 {status}" in browser.js("document.querySelector('header').innerText")
+    ends = [(row["x"], row["y"]) for row in browser.drawn("marks") if row["size"] == 11]
+    assert len(ends) == 5 and all(1 <= x <= 40 and y > 0 for x, y in ends)
     assert len(browser.drawn("runs")) == 8 and len(browser.drawn("means")) == 1
     assert "result.json is not what a run writes" in browser.text("notes")
 
